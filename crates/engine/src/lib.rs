@@ -1,0 +1,1 @@
+//! Fast bit-exact forward pass: kernels, cache, batches, sampling.

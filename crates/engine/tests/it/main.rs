@@ -1,0 +1,1 @@
+//! Integration tests of `engine` through its public items.

@@ -1,0 +1,1 @@
+//! Checks that turn a claim into evidence and a verdict.

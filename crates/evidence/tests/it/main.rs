@@ -1,0 +1,1 @@
+//! Integration tests of `evidence` through its public items.

@@ -1,0 +1,2 @@
+//! The `maxwell` command line.
+fn main() {}

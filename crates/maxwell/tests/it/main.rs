@@ -1,0 +1,1 @@
+//! Tests of the `maxwell` binary as a user runs it.

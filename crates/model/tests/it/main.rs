@@ -1,0 +1,1 @@
+//! Integration tests of `model` through its public items.

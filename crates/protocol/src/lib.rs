@@ -1,0 +1,1 @@
+//! Words everyone speaks: ids, canonical encoding, settings, claim, verdict.

@@ -1,0 +1,1 @@
+//! Integration tests of `protocol` through its public items.

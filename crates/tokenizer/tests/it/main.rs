@@ -1,0 +1,1 @@
+//! Integration tests of `tokenizer` through its public items.
