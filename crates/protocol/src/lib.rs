@@ -1,1 +1,36 @@
-//! Words everyone speaks: ids, canonical encoding, settings, claim, verdict.
+//! Words everyone speaks: identifiers, canonical encoding, settings, claim and verdict.
+//!
+//! Pure functions over bytes: this crate must never do I/O, read a clock, draw randomness, know a model, or
+//! panic on foreign bytes.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`id`] | 32-byte identifiers and digests, one type each |
+//! | [`encoding`] | the one byte form of everything that is hashed or sent: deterministic CBOR |
+//! | [`settings`] | how a token is chosen from the logits |
+//! | [`seed`] | from nonce and client seed to the sampling seed, and from the seed to draws |
+//! | [`fingerprint`] | the logit fingerprint and the point at which it is taken |
+//! | [`claim`] | what an untrusted party says it computed |
+//! | [`verdict`] | what the judge says about a claim, and who is to blame |
+//! | [`error`] | why bytes or values were refused |
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)
+)]
+
+pub mod claim;
+pub mod encoding;
+pub mod error;
+pub mod fingerprint;
+pub mod id;
+pub mod seed;
+pub mod settings;
+pub mod verdict;
+
+pub use claim::{Claim, FinishReason};
+pub use error::Error;
+pub use fingerprint::{FingerprintPoint, LogitFingerprint};
+pub use id::{ClaimDigest, ClientSeed, ModelCommitment, Nonce, Seed, TemplateDigest};
+pub use settings::SamplingSettings;
+pub use verdict::{Missing, Reason, Verdict};

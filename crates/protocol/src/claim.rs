@@ -1,0 +1,260 @@
+//! What an untrusted party says it computed, and its one byte form. Nothing here may believe a claim: decoding
+//! only makes sure that the bytes have one reading and that no list is longer than its limit.
+//!
+//! Bytes: [`MAGIC`], then one CBOR structure (see [`crate::encoding`]):
+//! `["maxwell.claim", 1, numerics, model, template | null, [prompt ids], settings, client seed, nonce, seed,
+//! [output ids], finish, output bytes, [[c0, c1], ..]]`.
+
+use std::fmt;
+
+use crate::encoding::{Decoder, Encoder};
+use crate::error::Error;
+use crate::fingerprint::LogitFingerprint;
+use crate::id::{ClaimDigest, ClientSeed, ModelCommitment, Nonce, Seed, TemplateDigest};
+use crate::seed::derive_seed;
+use crate::settings::{MAX_OUTPUT_TOKENS, SamplingSettings};
+use crate::verdict::Reason;
+
+/// First bytes of every claim.
+pub const MAGIC: &[u8; 8] = b"MXCLAIM1";
+/// The only version there is.
+pub const CLAIM_VERSION: u32 = 1;
+/// Longest name of a numerics class, in bytes.
+pub const MAX_NUMERICS_BYTES: u64 = 64;
+/// Most prompt tokens in a claim.
+pub const MAX_PROMPT_TOKENS: u32 = 1 << 20;
+/// Most bytes of detokenized output in a claim, 16 MiB.
+pub const MAX_OUTPUT_BYTES: u32 = 16 << 20;
+/// Longest encoded claim, 48 MiB. The fullest claim has 5 MiB of prompt ids, 5 MiB of output ids, 19 MiB of
+/// fingerprints and 16 MiB of output, plus less than 1 KiB of everything else.
+pub const MAX_CLAIM_BYTES: usize = 48 << 20;
+/// Domain of the claim's digest (BLAKE3 `derive_key` context).
+pub const DIGEST_CONTEXT: &str = "maxwell 2026-11 claim digest v1";
+
+const STRUCTURE_TAG: &str = "maxwell.claim";
+const FIELDS: u64 = 12;
+/// Longest name of a finish reason, in bytes.
+const FINISH_BYTES_MAX: u64 = 16;
+
+/// "I ran this model on this prompt with these settings and got this output."
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// [`CLAIM_VERSION`].
+    pub version: u32,
+    /// The numerics class: which integer arithmetic gives the logits, such as `maxwell-ie5-1`.
+    pub numerics: String,
+    /// The model that ran.
+    pub model: ModelCommitment,
+    /// The chat template that made the prompt, if one did.
+    pub template: Option<TemplateDigest>,
+    /// The prompt as token ids, at most [`MAX_PROMPT_TOKENS`].
+    pub prompt_ids: Vec<u32>,
+    /// How tokens were chosen.
+    pub settings: SamplingSettings,
+    /// The user's part of the seed.
+    pub client_seed: ClientSeed,
+    /// The checker's part of the seed.
+    pub nonce: Nonce,
+    /// The seed that the draws used; an honest one is [`derive_seed`] of nonce and client seed.
+    pub seed: Seed,
+    /// The output as token ids, an end token included, at most [`MAX_OUTPUT_TOKENS`].
+    pub output_ids: Vec<u32>,
+    /// Why the output ends.
+    pub finish: FinishReason,
+    /// The output as bytes, at most [`MAX_OUTPUT_BYTES`].
+    pub output_bytes: Vec<u8>,
+    /// The fingerprint of the logits from which each output token was chosen: as many as output tokens.
+    pub fingerprints: Vec<LogitFingerprint>,
+}
+
+/// Why the output ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FinishReason {
+    /// The last output token is an end token of the model, and the settings stop there.
+    EndToken,
+    /// `max_tokens` tokens were chosen.
+    Length,
+    /// Prompt and output fill the model's context.
+    ContextFull,
+    /// An activation left the range within which the integers are exact. No token was chosen from that position, so
+    /// there is no fingerprint for it either.
+    OutOfRange {
+        /// The token that was being read, counted from 0 over prompt and output.
+        position: u32,
+    },
+}
+
+impl FinishReason {
+    /// Stable machine name.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::EndToken => "end_token",
+            Self::Length => "length",
+            Self::ContextFull => "context_full",
+            Self::OutOfRange { .. } => "out_of_range",
+        }
+    }
+
+    /// `[name]`, with the position behind it where there is one.
+    fn encode(&self, encoder: &mut Encoder) {
+        match self {
+            Self::OutOfRange { position } => {
+                encoder.array_header(2);
+                encoder.text(self.code());
+                encoder.unsigned(u64::from(*position));
+            }
+            Self::EndToken | Self::Length | Self::ContextFull => {
+                encoder.array_header(1);
+                encoder.text(self.code());
+            }
+        }
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, Error> {
+        let expected = "[end_token], [length], [context_full] or [out_of_range, position]";
+        let length = decoder.array_header(2, expected)?;
+        let offset = decoder.offset();
+        match (decoder.text(FINISH_BYTES_MAX, expected)?, length) {
+            ("end_token", 1) => Ok(Self::EndToken),
+            ("length", 1) => Ok(Self::Length),
+            ("context_full", 1) => Ok(Self::ContextFull),
+            ("out_of_range", 2) => {
+                Ok(Self::OutOfRange { position: decoder.unsigned_u32("a position, 32 bits")? })
+            }
+            _ => Err(Error::UnknownName { offset, expected }),
+        }
+    }
+}
+
+impl fmt::Display for FinishReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndToken => f.write_str("end token"),
+            Self::Length => f.write_str("token limit reached"),
+            Self::ContextFull => f.write_str("context full"),
+            Self::OutOfRange { position } => write!(f, "activation out of range at position {position}"),
+        }
+    }
+}
+
+impl Claim {
+    /// The canonical bytes. They decode again if and only if [`Claim::check_shape`] holds.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::after_prefix(MAGIC);
+        encoder.structure(STRUCTURE_TAG, self.version, FIELDS);
+        encoder.text(&self.numerics);
+        encoder.bytes(self.model.as_bytes());
+        match &self.template {
+            Some(template) => encoder.bytes(template.as_bytes()),
+            None => encoder.null(),
+        }
+        encoder.list_u32(&self.prompt_ids);
+        self.settings.encode(&mut encoder);
+        encoder.bytes(self.client_seed.as_bytes());
+        encoder.bytes(self.nonce.as_bytes());
+        encoder.bytes(self.seed.as_bytes());
+        encoder.list_u32(&self.output_ids);
+        self.finish.encode(&mut encoder);
+        encoder.bytes(&self.output_bytes);
+        encoder.array_header(self.fingerprints.len());
+        for fingerprint in &self.fingerprints {
+            fingerprint.encode(&mut encoder);
+        }
+        encoder.into_bytes()
+    }
+
+    /// Reads a claim; the inverse of [`Claim::encode`] on exactly the bytes that it can give.
+    ///
+    /// A claim that decodes may still be a lie from end to end: ask [`Claim::contradiction`] and a checker that
+    /// holds the model.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() > MAX_CLAIM_BYTES {
+            return Err(Error::ClaimSize { length: bytes.len(), limit: MAX_CLAIM_BYTES });
+        }
+        let mut decoder = Decoder::after_prefix(bytes, MAGIC).ok_or(Error::ClaimMagic)?;
+        decoder.structure(STRUCTURE_TAG, CLAIM_VERSION, FIELDS)?;
+        let claim = Self {
+            version: CLAIM_VERSION,
+            numerics: decoder.text(MAX_NUMERICS_BYTES, "the numerics name")?.to_owned(),
+            model: ModelCommitment::from_bytes(decoder.bytes_exact("the model commitment")?),
+            template: decoder.optional("the template digest or null", |decoder| {
+                Ok(TemplateDigest::from_bytes(decoder.bytes_exact("the template digest or null")?))
+            })?,
+            prompt_ids: decoder
+                .list_u32(u64::from(MAX_PROMPT_TOKENS), "the prompt token ids, 32 bits each")?,
+            settings: SamplingSettings::decode(&mut decoder)?,
+            client_seed: ClientSeed::from_bytes(decoder.bytes_exact("the client seed")?),
+            nonce: Nonce::from_bytes(decoder.bytes_exact("the nonce")?),
+            seed: Seed::from_bytes(decoder.bytes_exact("the seed")?),
+            output_ids: decoder
+                .list_u32(u64::from(MAX_OUTPUT_TOKENS), "the output token ids, 32 bits each")?,
+            finish: FinishReason::decode(&mut decoder)?,
+            output_bytes: decoder.bytes(u64::from(MAX_OUTPUT_BYTES), "the output bytes")?.to_vec(),
+            fingerprints: decode_fingerprints(&mut decoder)?,
+        };
+        decoder.finish()?;
+        claim.check_shape()?;
+        Ok(claim)
+    }
+
+    /// What [`Claim::decode`] guarantees: version, name, lengths within their limits, one fingerprint per output
+    /// token. Whoever builds a claim calls this before sending it.
+    pub fn check_shape(&self) -> Result<(), Error> {
+        if self.version != CLAIM_VERSION {
+            return Err(Error::ClaimVersion { found: self.version, supported: CLAIM_VERSION });
+        }
+        let name_limit = usize::try_from(MAX_NUMERICS_BYTES).unwrap_or(usize::MAX);
+        let name_ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
+        if !(1..=name_limit).contains(&self.numerics.len()) || !self.numerics.bytes().all(name_ok) {
+            return Err(Error::NumericsName);
+        }
+        within("prompt_ids", self.prompt_ids.len(), MAX_PROMPT_TOKENS)?;
+        within("output_ids", self.output_ids.len(), MAX_OUTPUT_TOKENS)?;
+        within("output_bytes", self.output_bytes.len(), MAX_OUTPUT_BYTES)?;
+        if self.fingerprints.len() != self.output_ids.len() {
+            return Err(Error::FingerprintCount {
+                fingerprints: self.fingerprints.len(),
+                outputs: self.output_ids.len(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The first thing in the claim that contradicts itself, visible to anybody without the model. Call it before
+    /// anything that runs with the claim's settings or seed.
+    pub fn contradiction(&self) -> Option<Reason> {
+        if let Err(limit) = self.settings.validate() {
+            return Some(Reason::SettingLimit(limit));
+        }
+        let derived = derive_seed(&self.nonce, &self.client_seed);
+        if self.seed != derived {
+            return Some(Reason::Seed { claimed: self.seed, derived });
+        }
+        let tokens = u32::try_from(self.output_ids.len()).unwrap_or(u32::MAX);
+        if tokens > self.settings.max_tokens {
+            return Some(Reason::TooManyTokens { tokens, max_tokens: self.settings.max_tokens });
+        }
+        None
+    }
+
+    /// Digest of the canonical bytes: BLAKE3 `derive_key` in [`DIGEST_CONTEXT`].
+    pub fn digest(&self) -> ClaimDigest {
+        ClaimDigest::from_bytes(blake3::derive_key(DIGEST_CONTEXT, &self.encode()))
+    }
+}
+
+fn decode_fingerprints(decoder: &mut Decoder<'_>) -> Result<Vec<LogitFingerprint>, Error> {
+    let items = decoder.array_header(u64::from(MAX_OUTPUT_TOKENS), "the logit fingerprints")?;
+    let mut fingerprints = Vec::with_capacity(items);
+    for _ in 0..items {
+        fingerprints.push(LogitFingerprint::decode(decoder)?);
+    }
+    Ok(fingerprints)
+}
+
+fn within(field: &'static str, length: usize, limit: u32) -> Result<(), Error> {
+    match u32::try_from(length) {
+        Ok(length) if length <= limit => Ok(()),
+        _ => Err(Error::ClaimField { field, length, limit: u64::from(limit) }),
+    }
+}
