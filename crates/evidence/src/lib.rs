@@ -1,1 +1,7 @@
-//! Checks that turn a claim into evidence and a verdict.
+//! Checks that turn a claim into a verdict. Never believes anything that the claimant says about itself, and
+//! never makes a failure of its own somebody else's fault.
+
+mod error;
+pub mod replay;
+
+pub use self::error::Error;

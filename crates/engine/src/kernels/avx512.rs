@@ -1,0 +1,414 @@
+//! The kernels for AVX-512 with VNNI: 16 rows in the lanes of a register, up to eight activation rows at a time.
+//! Never rounds: every lane holds an integer below its range, as argued in `kernels.rs`.
+//!
+//! Measured against the portable form in docs/benchmarks.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::array;
+
+use super::activations::{ActivationLine, LINE_COLS, RowsView};
+use super::huge_buffer::Line;
+use super::matmul::TILE;
+use super::panel::{
+    Centre, FormatId, LAYOUTS, Numbers, PANEL_ROWS, PanelParts, PanelView, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K,
+    Q6_K, Q8_0, ROWS, WORDS, WORDS_MIN, WORDS_SHORT,
+};
+
+type Products = [[i64; PANEL_ROWS]; TILE];
+
+/// See [`super::portable::expand`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn expand(format: FormatId, panel: PanelView<'_>, out: &mut [Line]) {
+    match format {
+        Q4_0 => expand_format::<Q4_0>(panel, out),
+        Q4_1 => expand_format::<Q4_1>(panel, out),
+        Q5_0 => expand_format::<Q5_0>(panel, out),
+        Q5_1 => expand_format::<Q5_1>(panel, out),
+        Q8_0 => expand_format::<Q8_0>(panel, out),
+        Q4_K => expand_format::<Q4_K>(panel, out),
+        Q5_K => expand_format::<Q5_K>(panel, out),
+        Q6_K => expand_format::<Q6_K>(panel, out),
+        _ => unreachable!("format {format} is not expanded"),
+    }
+}
+
+/// Multiplies one or two panels with the first rows of `x` and returns how many rows. The products of panel p and
+/// row n are in `out[p * rows + n]`. Only expanded panels come in twos.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn tile(format: FormatId, panels: &[PanelView<'_>], x: RowsView<'_>, out: &mut Products) -> usize {
+    match (format, panels) {
+        (WORDS_MIN, &[first, second]) => tile_pair::<WORDS_MIN>([first, second], x, out),
+        (WORDS, &[first, second]) => tile_pair::<WORDS>([first, second], x, out),
+        (WORDS_SHORT, &[first, second]) => tile_pair::<WORDS_SHORT>([first, second], x, out),
+        (_, &[panel]) => tile_one(format, panel, x, out),
+        _ => unreachable!("{} panels of format {format}", panels.len()),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn tile_one(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+    match format {
+        Q4_0 => tile_format::<Q4_0>(panel, x, out),
+        Q4_1 => tile_format::<Q4_1>(panel, x, out),
+        Q5_0 => tile_format::<Q5_0>(panel, x, out),
+        Q5_1 => tile_format::<Q5_1>(panel, x, out),
+        Q8_0 => tile_format::<Q8_0>(panel, x, out),
+        Q4_K => tile_format::<Q4_K>(panel, x, out),
+        Q5_K => tile_format::<Q5_K>(panel, x, out),
+        Q6_K => tile_format::<Q6_K>(panel, x, out),
+        ROWS => tile_rows_format(panel, x, out),
+        WORDS_MIN => tile_format::<WORDS_MIN>(panel, x, out),
+        WORDS => tile_format::<WORDS>(panel, x, out),
+        WORDS_SHORT => tile_format::<WORDS_SHORT>(panel, x, out),
+        _ => unreachable!("format {format}"),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn tile_pair<const FORMAT: FormatId>(panels: [PanelView<'_>; 2], x: RowsView<'_>, out: &mut Products) -> usize {
+    match x.lines.len() / x.lines_per_row {
+        0 => 0,
+        1 => sub_blocks_times::<FORMAT, 2, 1, 1>(panels, x, out),
+        2 | 3 => sub_blocks_times::<FORMAT, 2, 2, 1>(panels, x, out),
+        4..8 => sub_blocks_times::<FORMAT, 2, 4, 1>(panels, x, out),
+        _ => sub_blocks_times::<FORMAT, 2, 8, 1>(panels, x, out),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn tile_format<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+    match x.lines.len() / x.lines_per_row {
+        0 => 0,
+        1 => sub_blocks_times::<FORMAT, 1, 1, 4>([panel], x, out),
+        2 | 3 => sub_blocks_times::<FORMAT, 1, 2, 2>([panel], x, out),
+        4..8 => sub_blocks_times::<FORMAT, 1, 4, 1>([panel], x, out),
+        _ => sub_blocks_times::<FORMAT, 1, 8, 1>([panel], x, out),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn tile_rows_format(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+    match x.lines.len() / x.lines_per_row {
+        0 => 0,
+        1 => rows_times::<1>(panel, x, out),
+        2 | 3 => rows_times::<2>(panel, x, out),
+        _ => rows_times::<4>(panel, x, out),
+    }
+}
+
+/// N activation rows times one panel of sub-blocks. Each dot product is summed in `CHAINS` parts, as few rows alone
+/// would wait for the latency of the products.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, const CHAINS: usize>(
+    panels: [PanelView<'_>; P],
+    x: RowsView<'_>,
+    out: &mut Products,
+) -> usize {
+    let layout = const { LAYOUTS[FORMAT] };
+    let per_word = 16 / layout.low_bits;
+    let lines_per_row = x.lines_per_row;
+    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * lines_per_row..][..lines_per_row]);
+    let x_sums: [&[i32]; N] = array::from_fn(|n| &x.sums[n * lines_per_row..][..lines_per_row]);
+    let mut sums = [[Sums::zero(); N]; P];
+    for index in 0..panels[0].sub_blocks {
+        // A line of activations covers one sub-block of 32 columns or two of 16.
+        let (line, first_step) = if layout.sub_len == 32 { (index, 0) } else { (index / 2, index % 2 * 8) };
+        let mut dots = [[[_mm512_setzero_si512(); CHAINS]; N]; P];
+        if let Centre::FromSum(bits) = layout.centre {
+            for n in 0..N {
+                dots[0][n][0] = _mm512_set1_epi32(-(x_sums[n][line] << bits));
+            }
+        }
+        if N <= 2 && P == 1 { for number in 0..layout.low_lines() {
+            let at = panels[0].low.as_ptr().wrapping_add(index * layout.low_lines() + number + unsafe{AHEAD});
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+        } }
+        let x = array::from_fn(|n| &x_lines[n][line]);
+        let low: [&[Line]; P] = array::from_fn(|p| &panels[p].low[index * layout.low_lines()..][..layout.low_lines()]);
+        let mut high = array::from_fn(|p| first_high::<FORMAT>(panels[p].high, index));
+        for number in 0..layout.low_lines() {
+            let (low, step) = (array::from_fn(|p| load(&low[p][number])), first_step + number * per_word);
+            add_step::<FORMAT, 0, P, N, CHAINS>(&mut dots, low, high, x, step);
+            if per_word > 1 {
+                add_step::<FORMAT, 1, P, N, CHAINS>(&mut dots, low, high, x, step);
+            }
+            if per_word > 2 {
+                add_step::<FORMAT, 2, P, N, CHAINS>(&mut dots, low, high, x, step);
+                add_step::<FORMAT, 3, P, N, CHAINS>(&mut dots, low, high, x, step);
+            }
+            high = high.map(|high| next_high::<FORMAT>(high));
+        }
+        for p in 0..P {
+            let scale = number(panels[p].scales, layout.scales, panels[p].grid, index);
+            for n in 0..N {
+                sums[p][n].add(dots[p][n].into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b)), scale);
+            }
+            if layout.mins as u8 != Numbers::None as u8 {
+                let min = number(panels[p].mins, layout.mins, panels[p].grid, index);
+                for n in 0..N {
+                    sums[p][n].add(_mm512_set1_epi32(x_sums[n][line]), min);
+                }
+            }
+        }
+    }
+    for p in 0..P {
+        for n in 0..N {
+            sums[p][n].store(&mut out[p * N + n]);
+        }
+    }
+    N
+}
+
+/// Field `FIELD` of a line of codes times step `first + FIELD` of N rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn add_step<const FORMAT: FormatId, const FIELD: usize, const P: usize, const N: usize, const CHAINS: usize>(
+    dots: &mut [[[__m512i; CHAINS]; N]; P],
+    low: [__m512i; P],
+    high: [__m512i; P],
+    x: [&ActivationLine; N],
+    first: usize,
+) {
+    let words: [__m512i; P] = array::from_fn(|p| words_of::<FORMAT, FIELD>(low[p], high[p]));
+    for n in 0..N {
+        let pair = pair(x[n], first + FIELD);
+        for p in 0..P {
+            let dot = &mut dots[p][n][FIELD % CHAINS];
+            *dot = multiply_add(*dot, words[p], pair);
+        }
+    }
+}
+
+/// `sums + a0 * b0 + a1 * b1` in lanes of two words. Not the intrinsic, because LLVM takes it apart into two slower
+/// instructions where it expects to shorten a chain of sums.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn multiply_add(mut sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    // SAFETY: reads and writes nothing but its operands.
+    unsafe {
+        asm!(
+            "vpdpwssd {sums}, {a}, {b}",
+            sums = inout(zmm_reg) sums, a = in(zmm_reg) a, b = in(zmm_reg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// 64-bit sums of the rows with even and with odd numbers.
+#[derive(Clone, Copy)]
+struct Sums {
+    even: __m512i,
+    odd: __m512i,
+}
+
+impl Sums {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    fn zero() -> Sums {
+        Sums { even: _mm512_setzero_si512(), odd: _mm512_setzero_si512() }
+    }
+
+    /// Adds products of 32-bit lanes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    fn add(&mut self, a: __m512i, b: __m512i) {
+        // `vpmuldq` multiplies the low halves of 64-bit lanes, signed.
+        let (a_odd, b_odd) = (_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b));
+        self.even = _mm512_add_epi64(self.even, _mm512_mul_epi32(a, b));
+        self.odd = _mm512_add_epi64(self.odd, _mm512_mul_epi32(a_odd, b_odd));
+    }
+
+    /// Puts even and odd rows back in order.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    fn store(&self, out: &mut [i64; PANEL_ROWS]) {
+        let (even, odd) = (self.even, self.odd);
+        let first = _mm512_permutex2var_epi64(even, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), odd);
+        let second = _mm512_permutex2var_epi64(even, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), odd);
+        // SAFETY: 16 numbers of 64 bits are two registers; the stores need no alignment.
+        unsafe {
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), first);
+            _mm512_storeu_si512(out.as_mut_ptr().add(8).cast(), second);
+        }
+    }
+}
+
+/// N activation rows times one panel of 16-bit weights, as 256 * high byte (signed) + low byte: over 32 columns
+/// the sums stay below 32 * 255 * 2^15 < 2^28.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+    let low_bytes = _mm512_set1_epi16(255);
+    let lines_per_row = x.lines_per_row;
+    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * lines_per_row..][..lines_per_row]);
+    let mut sums = [Sums::zero(); N];
+    for (index, lines) in panel.low.chunks_exact(LINE_COLS / 2).enumerate() {
+        let mut low = [_mm512_setzero_si512(); N];
+        let mut high = [_mm512_setzero_si512(); N];
+        for (step, line) in lines.iter().enumerate() {
+            let words = load(line);
+            let (low_words, high_words) = (_mm512_and_si512(words, low_bytes), _mm512_srai_epi16::<8>(words));
+            for n in 0..N {
+                let pair = pair(&x_lines[n][index], step);
+                low[n] = multiply_add(low[n], low_words, pair);
+                high[n] = multiply_add(high[n], high_words, pair);
+            }
+        }
+        for n in 0..N {
+            sums[n].add(low[n], _mm512_set1_epi32(1));
+            sums[n].add(high[n], _mm512_set1_epi32(256));
+        }
+    }
+    for n in 0..N {
+        sums[n].store(&mut out[n]);
+    }
+    N
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn expand_format<const FORMAT: FormatId>(panel: PanelView<'_>, out: &mut [Line]) {
+    let from = const { LAYOUTS[FORMAT] };
+    let to = const { LAYOUTS[LAYOUTS[FORMAT].expanded()] };
+    let per_word = 16 / from.low_bits;
+    let parts = PanelParts::new(&to, out, panel.sub_blocks);
+    let mut words = parts.low.chunks_exact_mut(per_word);
+    for index in 0..panel.sub_blocks {
+        let mut high = first_high::<FORMAT>(panel.high, index);
+        let low = &panel.low[index * from.low_lines()..][..from.low_lines()];
+        for (low, words) in low.iter().zip(&mut words) {
+            let low = load(low);
+            store_words::<FORMAT, 0>(words, low, high);
+            store_words::<FORMAT, 1>(words, low, high);
+            if per_word > 2 {
+                store_words::<FORMAT, 2>(words, low, high);
+                store_words::<FORMAT, 3>(words, low, high);
+            }
+            high = next_high::<FORMAT>(high);
+        }
+        store(&mut parts.scales[index], number(panel.scales, from.scales, panel.grid, index));
+        if let Some(line) = parts.mins.get_mut(index) {
+            store(line, number(panel.mins, from.mins, panel.grid, index));
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn store_words<const FORMAT: FormatId, const FIELD: usize>(to: &mut [Line], low: __m512i, high: __m512i) {
+    let mut words = words_of::<FORMAT, FIELD>(low, high);
+    if let Centre::FromSum(bits) = const { LAYOUTS[FORMAT].centre } {
+        words = _mm512_sub_epi16(words, _mm512_set1_epi16(1 << bits));
+    }
+    store(&mut to[FIELD], words);
+}
+
+/// The second plane of a sub-block, if there is one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn first_high<const FORMAT: FormatId>(high: &[Line], index: usize) -> __m512i {
+    if const { LAYOUTS[FORMAT].high_bits > 0 } { load(&high[index]) } else { _mm512_setzero_si512() }
+}
+
+/// Moves the second plane on by the four steps of a line of the first.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn next_high<const FORMAT: FormatId>(high: __m512i) -> __m512i {
+    match const { LAYOUTS[FORMAT].high_bits } {
+        1 => _mm512_srli_epi16::<4>(high),
+        2 => _mm512_srli_epi16::<8>(high),
+        _ => high,
+    }
+}
+
+/// The 16 rows' codes of two columns as words: field `FIELD` of both planes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn words_of<const FORMAT: FormatId, const FIELD: usize>(low: __m512i, high: __m512i) -> __m512i {
+    let layout = const { LAYOUTS[FORMAT] };
+    let mut words = shift_right(low, (FIELD * layout.low_bits) as i32);
+    if (FIELD + 1) * layout.low_bits < 16 {
+        words = _mm512_and_si512(words, _mm512_set1_epi16((1 << layout.low_bits) - 1));
+    }
+    if layout.high_bits > 0 {
+        // Moved to bit 4, above the first plane's.
+        let moved = shift_right(high, (FIELD * layout.high_bits) as i32 - 4);
+        let mask = _mm512_set1_epi16(((1 << layout.high_bits) - 1) << 4);
+        words = _mm512_or_si512(words, _mm512_and_si512(moved, mask));
+    }
+    if let Centre::FromCode(bits) = layout.centre {
+        words = _mm512_sub_epi16(words, _mm512_set1_epi16(1 << bits));
+    }
+    words
+}
+
+/// Words moved right by a constant, left if it is negative.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn shift_right(words: __m512i, bits: i32) -> __m512i {
+    if bits >= 0 {
+        _mm512_srl_epi16(words, _mm_cvtsi32_si128(bits))
+    } else {
+        _mm512_sll_epi16(words, _mm_cvtsi32_si128(-bits))
+    }
+}
+
+/// 16 rows' scales or minima as integers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> __m512i {
+    match form {
+        Numbers::None => _mm512_set1_epi32(1),
+        Numbers::Int => load(&lines[index]),
+        Numbers::Half => {
+            let halves = &lines[index / 2].0[index % 2 * 32..][..32];
+            // SAFETY: 32 bytes are there; the load needs no alignment.
+            let halves = unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) };
+            // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was chosen such
+            // that the product is an integer of at most 31 bits, so the conversion to i32 has nothing to round.
+            let unit = f32::from_bits((127 + grid).cast_unsigned() << 23);
+            _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(unit)))
+        }
+    }
+}
+
+/// Two neighbouring activations in every lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn pair(line: &ActivationLine, pair: usize) -> __m512i {
+    let [first, second] = line.0.as_chunks::<2>().0[pair];
+    _mm512_set1_epi32(i32::from(second) << 16 | i32::from(first.cast_unsigned()))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn load(line: &Line) -> __m512i {
+    // SAFETY: a line is 64 aligned bytes.
+    unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn store(line: &mut Line, value: __m512i) {
+    // SAFETY: a line is 64 aligned bytes.
+    unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), value) }
+}
+
+/// See [`super::peak::product_peak`]: sixteen independent chains hide the latency of five cycles on two ports.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn product_peak(iterations: u64) -> u64 {
+    const CHAINS: usize = 16;
+    let words = std::hint::black_box(_mm512_set1_epi16(3));
+    let mut sums = [_mm512_setzero_si512(); CHAINS];
+    for _ in 0..iterations {
+        for sum in &mut sums {
+            *sum = multiply_add(*sum, words, words);
+        }
+    }
+    std::hint::black_box(sums);
+    iterations * CHAINS as u64 * 32
+}
+
+#[allow(missing_docs)]
+pub static mut AHEAD: usize = 64;

@@ -1,0 +1,46 @@
+//! Attention of one query head (Vaswani et al. 2017, equation 1): causal, with grouped keys and values, and
+//! the one place where the attention output is rounded.
+
+use super::softmax::softmax;
+
+/// What one attention row needs besides its operands.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionRule<'t> {
+    /// Scores' exponent less the softmax table's step.
+    pub shift: i32,
+    /// Softmax table for this number of keys.
+    pub table: &'t [u32],
+}
+
+/// Output of one query over `keys` and `values` (both (key, head width), only the positions it may see).
+///
+/// `out[d] = floor((sum_j e_j v_j[d] + floor(Z / 2)) / Z)` with `Z = sum_j e_j`: rounded to nearest, halves up.
+/// |out| never exceeds the largest |v|, so it cannot overflow.
+#[must_use]
+pub fn attention(query: &[i64], keys: &[&[i64]], values: &[&[i64]], rule: AttentionRule<'_>) -> Vec<i64> {
+    let scores: Vec<i64> = keys.iter().map(|k| dot(query, k)).collect();
+    let weights = softmax(&scores, rule.shift, rule.table);
+    let sum: i64 = weights.iter().sum();
+    (0..query.len())
+        .map(|d| {
+            let weighted: i64 = weights.iter().zip(values).map(|(e, v)| e * v[d]).sum();
+            divide_round(weighted, sum)
+        })
+        .collect()
+}
+
+/// `floor((n + floor(z / 2)) / z)` for positive `z`.
+#[must_use]
+pub fn divide_round(n: i64, z: i64) -> i64 {
+    (n + (z >> 1)).div_euclid(z)
+}
+
+/// First key that a query at `position` may see: all of them, or the last `window` with itself.
+#[must_use]
+pub fn first_key(position: usize, window: Option<u32>) -> usize {
+    window.map_or(0, |w| (position + 1).saturating_sub(w as usize))
+}
+
+fn dot(a: &[i64], b: &[i64]) -> i64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
