@@ -89,7 +89,9 @@ pub enum Error {
         offset: u64,
     },
     /// Arrays inside arrays beyond the cap.
-    #[error("metadata key {key:?}: arrays nested more than {limit} deep at byte {offset}; the file is hostile")]
+    #[error(
+        "metadata key {key:?}: arrays nested more than {limit} deep at byte {offset}; the file is hostile"
+    )]
     NestedTooDeep {
         /// The key.
         key: String,
@@ -189,7 +191,9 @@ pub enum Error {
         len: u64,
     },
     /// Data that starts inside the tensor before it.
-    #[error("tensor {tensor:?} starts at data offset {offset}, inside the tensor before it (ends {expected})")]
+    #[error(
+        "tensor {tensor:?} starts at data offset {offset}, inside the tensor before it (ends {expected})"
+    )]
     Overlapping {
         /// The tensor.
         tensor: String,
@@ -240,7 +244,9 @@ pub enum Error {
         bits: u32,
     },
     /// Magnitudes for which no power-of-two scale between the limits exists.
-    #[error("tensor {tensor:?}: its largest magnitude needs the scale 2^-{exponent}; {min} to {max} is possible")]
+    #[error(
+        "tensor {tensor:?}: its largest magnitude needs the scale 2^-{exponent}; {min} to {max} is possible"
+    )]
     ScaleRange {
         /// The tensor.
         tensor: String,
@@ -354,7 +360,9 @@ pub enum Error {
     )]
     RopeFactors,
     /// A tensor of another shape than the configuration demands.
-    #[error("tensor {tensor:?} has dimensions {found:?}, the configuration demands {expected:?} (row length first)")]
+    #[error(
+        "tensor {tensor:?} has dimensions {found:?}, the configuration demands {expected:?} (row length first)"
+    )]
     Shape {
         /// The tensor.
         tensor: String,
@@ -374,7 +382,9 @@ pub enum Error {
     #[error(transparent)]
     Tokenizer(#[from] tokenizer::Error),
     /// Formats of another model.
-    #[error("the formats are for {formats} blocks, the model has {blocks}; delete the cached formats and import again")]
+    #[error(
+        "the formats are for {formats} blocks, the model has {blocks}; delete the cached formats and import again"
+    )]
     FormatsMismatch {
         /// Blocks of the model.
         blocks: usize,

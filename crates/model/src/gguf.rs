@@ -3,7 +3,12 @@
 //! remain before anything is allocated, and no byte may belong to two tensors or, padding aside, to none.
 //!
 //! Format: ggml, `docs/gguf.md`; the order rule for tensor data is that of `ggml/src/gguf.cpp`.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions, clippy::unwrap_used)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::unwrap_used
+)]
 
 mod cursor;
 mod tensor;

@@ -18,8 +18,8 @@ use crate::gguf::Gguf;
 use crate::weights::{Loss, Vector, Weights};
 
 pub use self::config::{
-    AttentionScale, MAX_BLOCKS, MAX_CONTEXT, MAX_FF, MAX_HEAD_DIM, MAX_HEADS, MAX_VOCAB, MAX_WIDTH, ModelConfig,
-    SlidingWindow,
+    AttentionScale, MAX_BLOCKS, MAX_CONTEXT, MAX_FF, MAX_HEAD_DIM, MAX_HEADS, MAX_VOCAB, MAX_WIDTH,
+    ModelConfig, SlidingWindow,
 };
 pub use self::family::{Activation, Architecture, FAMILIES, Family, RopeStyle};
 pub use crate::weights::Dyadic;

@@ -28,7 +28,7 @@ pub mod import;
 pub mod ops;
 pub mod recipe;
 pub mod reference;
-// pub mod synthetic;
+pub mod synthetic;
 pub mod tables;
 pub mod weights;
 

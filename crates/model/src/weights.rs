@@ -216,7 +216,9 @@ impl Weights {
     pub fn row(&self, row: u32, out: &mut Vec<i64>) {
         out.clear();
         match &self.form {
-            Form::Blocks { .. } => self.for_each_sub_block(row, |sub| out.extend(sub.weights().map(i64::from))),
+            Form::Blocks { .. } => {
+                self.for_each_sub_block(row, |sub| out.extend(sub.weights().map(i64::from)))
+            }
             Form::Rows { shifts, .. } => {
                 let shift = shifts[row as usize];
                 out.extend(self.row_values(row).iter().map(|&value| i64::from(value) << shift));

@@ -81,9 +81,10 @@ fn tile_format<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, ou
     match x.lines.len() / x.lines_per_row {
         0 => 0,
         1 => sub_blocks_times::<FORMAT, 1, 1, 4>([panel], x, out),
-        2 | 3 => sub_blocks_times::<FORMAT, 1, 2, 2>([panel], x, out),
-        4..8 => sub_blocks_times::<FORMAT, 1, 4, 1>([panel], x, out),
-        _ => sub_blocks_times::<FORMAT, 1, 8, 1>([panel], x, out),
+        2 | 3 => sub_blocks_times::<FORMAT, 1, 2, 4>([panel], x, out),
+        4..8 => sub_blocks_times::<FORMAT, 1, 4, 2>([panel], x, out),
+        8..16 => sub_blocks_times::<FORMAT, 1, 8, 2>([panel], x, out),
+        _ => sub_blocks_times::<FORMAT, 1, 16, 1>([panel], x, out),
     }
 }
 
@@ -97,8 +98,8 @@ fn tile_rows_format(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -
     }
 }
 
-/// N activation rows times one panel of sub-blocks. Each dot product is summed in `CHAINS` parts, as few rows alone
-/// would wait for the latency of the products.
+/// N activation rows times P panels of sub-blocks. Each dot product is summed in `CHAINS` parts: with a latency of five
+/// cycles and two ports, fewer than ten sums at a time would leave the ports idle.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, const CHAINS: usize>(
@@ -107,48 +108,29 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
     out: &mut Products,
 ) -> usize {
     let layout = const { LAYOUTS[FORMAT] };
-    let per_word = 16 / layout.low_bits;
-    let lines_per_row = x.lines_per_row;
-    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * lines_per_row..][..lines_per_row]);
-    let x_sums: [&[i32]; N] = array::from_fn(|n| &x.sums[n * lines_per_row..][..lines_per_row]);
+    let parts = const { LINE_COLS / LAYOUTS[FORMAT].sub_len };
+    let lines = panels[0].sub_blocks / parts;
+    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * x.lines_per_row..][..lines]);
+    let x_sums: [&[i32]; N] = array::from_fn(|n| &x.sums[n * x.lines_per_row..][..lines]);
     let mut sums = [[Sums::zero(); N]; P];
-    for index in 0..panels[0].sub_blocks {
-        // A line of activations covers one sub-block of 32 columns or two of 16.
-        let (line, first_step) = if layout.sub_len == 32 { (index, 0) } else { (index / 2, index % 2 * 8) };
-        let mut dots = [[[_mm512_setzero_si512(); CHAINS]; N]; P];
-        if let Centre::FromSum(bits) = layout.centre {
-            for n in 0..N {
-                dots[0][n][0] = _mm512_set1_epi32(-(x_sums[n][line] << bits));
-            }
-        }
-        if N <= 2 && P == 1 { for number in 0..layout.low_lines() {
-            let at = panels[0].low.as_ptr().wrapping_add(index * layout.low_lines() + number + unsafe{AHEAD});
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
-        } }
-        let x = array::from_fn(|n| &x_lines[n][line]);
-        let low: [&[Line]; P] = array::from_fn(|p| &panels[p].low[index * layout.low_lines()..][..layout.low_lines()]);
-        let mut high = array::from_fn(|p| first_high::<FORMAT>(panels[p].high, index));
-        for number in 0..layout.low_lines() {
-            let (low, step) = (array::from_fn(|p| load(&low[p][number])), first_step + number * per_word);
-            add_step::<FORMAT, 0, P, N, CHAINS>(&mut dots, low, high, x, step);
-            if per_word > 1 {
-                add_step::<FORMAT, 1, P, N, CHAINS>(&mut dots, low, high, x, step);
-            }
-            if per_word > 2 {
-                add_step::<FORMAT, 2, P, N, CHAINS>(&mut dots, low, high, x, step);
-                add_step::<FORMAT, 3, P, N, CHAINS>(&mut dots, low, high, x, step);
-            }
-            high = high.map(|high| next_high::<FORMAT>(high));
-        }
-        for p in 0..P {
-            let scale = number(panels[p].scales, layout.scales, panels[p].grid, index);
-            for n in 0..N {
-                sums[p][n].add(dots[p][n].into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b)), scale);
-            }
-            if layout.mins as u8 != Numbers::None as u8 {
-                let min = number(panels[p].mins, layout.mins, panels[p].grid, index);
+    for line in 0..lines {
+        let x_sums = array::from_fn(|n| _mm512_set1_epi32(x_sums[n][line]));
+        for part in 0..parts {
+            let index = line * parts + part;
+            if FORMAT < ROWS { unsafe { let half_lines = layout.low_lines()*2+layout.high_lines()*2+ match layout.scales{Numbers::None=>0,Numbers::Half=>1,Numbers::Int=>2}+match layout.mins{Numbers::None=>0,Numbers::Half=>1,Numbers::Int=>2};
+              for at in index*half_lines/2..(index+1)*half_lines/2 { if PF==0 {_mm_prefetch::<_MM_HINT_T0>(panels[0].low.as_ptr().wrapping_add(AHEAD+at).cast())} else {_mm_prefetch::<_MM_HINT_T1>(panels[0].low.as_ptr().wrapping_add(AHEAD+at).cast())}}}}
+            let x = array::from_fn(|n| &x_lines[n][line].0[part * layout.sub_len..][..layout.sub_len]);
+            let dots = dot_products::<FORMAT, P, N, CHAINS>(panels, index, x, x_sums);
+            for p in 0..P {
+                let scale = number(panels[p].scales, layout.scales, panels[p].grid, index);
                 for n in 0..N {
-                    sums[p][n].add(_mm512_set1_epi32(x_sums[n][line]), min);
+                    sums[p][n].add(dots[p][n], scale);
+                }
+                if const { !matches!(LAYOUTS[FORMAT].mins, Numbers::None) } {
+                    let min = number(panels[p].mins, layout.mins, panels[p].grid, index);
+                    for n in 0..N {
+                        sums[p][n].add(x_sums[n], min);
+                    }
                 }
             }
         }
@@ -161,40 +143,59 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
     N
 }
 
-/// Field `FIELD` of a line of codes times step `first + FIELD` of N rows.
+/// The codes of one sub-block times N rows: 16 rows in 32-bit lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn add_step<const FORMAT: FormatId, const FIELD: usize, const P: usize, const N: usize, const CHAINS: usize>(
-    dots: &mut [[[__m512i; CHAINS]; N]; P],
-    low: [__m512i; P],
-    high: [__m512i; P],
-    x: [&ActivationLine; N],
-    first: usize,
-) {
-    let words: [__m512i; P] = array::from_fn(|p| words_of::<FORMAT, FIELD>(low[p], high[p]));
-    for n in 0..N {
-        let pair = pair(x[n], first + FIELD);
-        for p in 0..P {
-            let dot = &mut dots[p][n][FIELD % CHAINS];
-            *dot = multiply_add(*dot, words[p], pair);
+fn dot_products<const FORMAT: FormatId, const P: usize, const N: usize, const CHAINS: usize>(
+    panels: [PanelView<'_>; P],
+    index: usize,
+    x: [&[i16]; N],
+    x_sums: [__m512i; N],
+) -> [[__m512i; N]; P] {
+    let layout = const { LAYOUTS[FORMAT] };
+    let group_lines = const { LAYOUTS[FORMAT].low_bits / 4 };
+    let mut dots = [[[_mm512_setzero_si512(); CHAINS]; N]; P];
+    if let Centre::FromSum(bits) = layout.centre {
+        for dots in &mut dots {
+            for (dots, sum) in dots.iter_mut().zip(x_sums) {
+                dots[0] = _mm512_sub_epi32(dots[0], shift_left(sum, bits));
+            }
         }
     }
+    let low = panels.map(|panel| &panel.low[index * layout.low_lines()..][..layout.low_lines()]);
+    let mut high = panels.map(|panel| first_high::<FORMAT>(panel.high, index));
+    for group in 0..layout.steps() / 4 {
+        let low = low.map(|low| &low[group * group_lines..][..group_lines]);
+        let x = x.map(|x| &x.as_chunks::<8>().0[group]);
+        add_step::<FORMAT, 0, P, N, CHAINS>(&mut dots, low, high, x);
+        add_step::<FORMAT, 1, P, N, CHAINS>(&mut dots, low, high, x);
+        add_step::<FORMAT, 2, P, N, CHAINS>(&mut dots, low, high, x);
+        add_step::<FORMAT, 3, P, N, CHAINS>(&mut dots, low, high, x);
+        high = high.map(|high| next_high::<FORMAT>(high));
+    }
+    dots.map(|dots| dots.map(|dots| dots.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b))))
 }
 
-/// `sums + a0 * b0 + a1 * b1` in lanes of two words. Not the intrinsic, because LLVM takes it apart into two slower
-/// instructions where it expects to shorten a chain of sums.
+/// Step `STEP` of four: two columns of P panels times N rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn multiply_add(mut sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
-    // SAFETY: reads and writes nothing but its operands.
-    unsafe {
-        asm!(
-            "vpdpwssd {sums}, {a}, {b}",
-            sums = inout(zmm_reg) sums, a = in(zmm_reg) a, b = in(zmm_reg) b,
-            options(pure, nomem, nostack, preserves_flags),
-        );
+fn add_step<const FORMAT: FormatId, const STEP: usize, const P: usize, const N: usize, const CHAINS: usize>(
+    dots: &mut [[[__m512i; CHAINS]; N]; P],
+    low: [&[Line]; P],
+    high: [__m512i; P],
+    x: [&[i16; 8]; N],
+) {
+    let words: [__m512i; P] = array::from_fn(|p| words_of::<FORMAT, STEP>(low[p], high[p]));
+    for n in 0..N {
+        if P == 2 {
+            let (a,b)=multiply_add2::<STEP>(dots[0][n][STEP % CHAINS], dots[1][n][STEP%CHAINS], words[0], words[1], x[n]);
+            dots[0][n][STEP % CHAINS]=a; dots[1][n][STEP % CHAINS]=b;
+        } else {
+        for p in 0..P {
+            let dot = &mut dots[p][n][STEP % CHAINS];
+            *dot = multiply_add::<STEP>(*dot, words[p], x[n]);
+        }}
     }
-    sums
 }
 
 /// 64-bit sums of the rows with even and with odd numbers.
@@ -240,21 +241,18 @@ impl Sums {
 /// the sums stay below 32 * 255 * 2^15 < 2^28.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    let low_bytes = _mm512_set1_epi16(255);
     let lines_per_row = x.lines_per_row;
     let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * lines_per_row..][..lines_per_row]);
     let mut sums = [Sums::zero(); N];
     for (index, lines) in panel.low.chunks_exact(LINE_COLS / 2).enumerate() {
         let mut low = [_mm512_setzero_si512(); N];
         let mut high = [_mm512_setzero_si512(); N];
-        for (step, line) in lines.iter().enumerate() {
-            let words = load(line);
-            let (low_words, high_words) = (_mm512_and_si512(words, low_bytes), _mm512_srai_epi16::<8>(words));
-            for n in 0..N {
-                let pair = pair(&x_lines[n][index], step);
-                low[n] = multiply_add(low[n], low_words, pair);
-                high[n] = multiply_add(high[n], high_words, pair);
-            }
+        for (group, lines) in lines.as_chunks::<4>().0.iter().enumerate() {
+            let x = array::from_fn(|n| &x_lines[n][index].0.as_chunks::<8>().0[group]);
+            add_row_step::<0, N>(&mut low, &mut high, lines, x);
+            add_row_step::<1, N>(&mut low, &mut high, lines, x);
+            add_row_step::<2, N>(&mut low, &mut high, lines, x);
+            add_row_step::<3, N>(&mut low, &mut high, lines, x);
         }
         for n in 0..N {
             sums[n].add(low[n], _mm512_set1_epi32(1));
@@ -267,26 +265,42 @@ fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut P
     N
 }
 
+/// Step `STEP` of four: two columns of 16-bit weights times N rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn add_row_step<const STEP: usize, const N: usize>(
+    low: &mut [__m512i; N],
+    high: &mut [__m512i; N],
+    lines: &[Line; 4],
+    x: [&[i16; 8]; N],
+) {
+    let words = load(&lines[STEP]);
+    let (low_words, high_words) = (_mm512_and_si512(words, _mm512_set1_epi16(255)), _mm512_srai_epi16::<8>(words));
+    for n in 0..N {
+        low[n] = multiply_add::<STEP>(low[n], low_words, x[n]);
+        high[n] = multiply_add::<STEP>(high[n], high_words, x[n]);
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn expand_format<const FORMAT: FormatId>(panel: PanelView<'_>, out: &mut [Line]) {
     let from = const { LAYOUTS[FORMAT] };
     let to = const { LAYOUTS[LAYOUTS[FORMAT].expanded()] };
-    let per_word = 16 / from.low_bits;
     let parts = PanelParts::new(&to, out, panel.sub_blocks);
-    let mut words = parts.low.chunks_exact_mut(per_word);
-    for index in 0..panel.sub_blocks {
-        let mut high = first_high::<FORMAT>(panel.high, index);
-        let low = &panel.low[index * from.low_lines()..][..from.low_lines()];
-        for (low, words) in low.iter().zip(&mut words) {
-            let low = load(low);
-            store_words::<FORMAT, 0>(words, low, high);
-            store_words::<FORMAT, 1>(words, low, high);
-            if per_word > 2 {
-                store_words::<FORMAT, 2>(words, low, high);
-                store_words::<FORMAT, 3>(words, low, high);
-            }
-            high = next_high::<FORMAT>(high);
+    let low = panel.low.chunks_exact(from.low_bits / 4);
+    let groups = from.steps() / 4;
+    let mut high = _mm512_setzero_si512();
+    for (group, (low, words)) in low.zip(parts.low.chunks_exact_mut(4)).enumerate() {
+        if group % groups == 0 {
+            high = first_high::<FORMAT>(panel.high, group / groups);
         }
+        store_words::<FORMAT, 0>(words, low, high);
+        store_words::<FORMAT, 1>(words, low, high);
+        store_words::<FORMAT, 2>(words, low, high);
+        store_words::<FORMAT, 3>(words, low, high);
+        high = next_high::<FORMAT>(high);
+    }
+    for index in 0..panel.sub_blocks {
         store(&mut parts.scales[index], number(panel.scales, from.scales, panel.grid, index));
         if let Some(line) = parts.mins.get_mut(index) {
             store(line, number(panel.mins, from.mins, panel.grid, index));
@@ -296,12 +310,12 @@ fn expand_format<const FORMAT: FormatId>(panel: PanelView<'_>, out: &mut [Line])
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn store_words<const FORMAT: FormatId, const FIELD: usize>(to: &mut [Line], low: __m512i, high: __m512i) {
-    let mut words = words_of::<FORMAT, FIELD>(low, high);
+fn store_words<const FORMAT: FormatId, const STEP: usize>(to: &mut [Line], low: &[Line], high: __m512i) {
+    let mut words = words_of::<FORMAT, STEP>(low, high);
     if let Centre::FromSum(bits) = const { LAYOUTS[FORMAT].centre } {
         words = _mm512_sub_epi16(words, _mm512_set1_epi16(1 << bits));
     }
-    store(&mut to[FIELD], words);
+    store(&mut to[STEP], words);
 }
 
 /// The second plane of a sub-block, if there is one.
@@ -322,18 +336,21 @@ fn next_high<const FORMAT: FormatId>(high: __m512i) -> __m512i {
     }
 }
 
-/// The 16 rows' codes of two columns as words: field `FIELD` of both planes.
+/// The 16 rows' codes of two columns as words: step `STEP` of four, whose lines of the first plane are `low` and whose
+/// bits of the second plane are the lowest of `high`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn words_of<const FORMAT: FormatId, const FIELD: usize>(low: __m512i, high: __m512i) -> __m512i {
+fn words_of<const FORMAT: FormatId, const STEP: usize>(low: &[Line], high: __m512i) -> __m512i {
     let layout = const { LAYOUTS[FORMAT] };
-    let mut words = shift_right(low, (FIELD * layout.low_bits) as i32);
-    if (FIELD + 1) * layout.low_bits < 16 {
+    let per_word = 16 / layout.low_bits;
+    let field = STEP % per_word;
+    let mut words = shift_right(load(&low[STEP / per_word]), (field * layout.low_bits) as i32);
+    if field + 1 < per_word {
         words = _mm512_and_si512(words, _mm512_set1_epi16((1 << layout.low_bits) - 1));
     }
     if layout.high_bits > 0 {
         // Moved to bit 4, above the first plane's.
-        let moved = shift_right(high, (FIELD * layout.high_bits) as i32 - 4);
+        let moved = shift_right(high, (STEP * layout.high_bits) as i32 - 4);
         let mask = _mm512_set1_epi16(((1 << layout.high_bits) - 1) << 4);
         words = _mm512_or_si512(words, _mm512_and_si512(moved, mask));
     }
@@ -373,12 +390,28 @@ fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> __m512i {
     }
 }
 
-/// Two neighbouring activations in every lane.
+/// 32-bit lanes moved left by a constant.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn pair(line: &ActivationLine, pair: usize) -> __m512i {
-    let [first, second] = line.0.as_chunks::<2>().0[pair];
-    _mm512_set1_epi32(i32::from(second) << 16 | i32::from(first.cast_unsigned()))
+fn shift_left(lanes: __m512i, bits: u32) -> __m512i {
+    _mm512_sll_epi32(lanes, _mm_cvtsi32_si128(bits.cast_signed()))
+}
+
+/// `sums + words[0] * x[2 * STEP] + words[1] * x[2 * STEP + 1]` in lanes of two words. Not the intrinsic: LLVM takes
+/// that apart into two slower instructions where it expects to shorten a chain of sums, and loads `x` too early.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn multiply_add<const STEP: usize>(mut sums: __m512i, words: __m512i, x: &[i16; 8]) -> __m512i {
+    const { assert!(STEP < 4) };
+    // SAFETY: reads four of the 16 bytes of `x` and writes nothing but its operand.
+    unsafe {
+        asm!(
+            "vpdpwssd {sums}, {words}, dword ptr [{x} + {offset}]{{1to16}}",
+            sums = inout(zmm_reg) sums, words = in(zmm_reg) words, x = in(reg) x, offset = const 4 * STEP,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    sums
 }
 
 #[inline]
@@ -403,7 +436,14 @@ pub(super) fn product_peak(iterations: u64) -> u64 {
     let mut sums = [_mm512_setzero_si512(); CHAINS];
     for _ in 0..iterations {
         for sum in &mut sums {
-            *sum = multiply_add(*sum, words, words);
+            // SAFETY: reads and writes nothing but its operands.
+            unsafe {
+                asm!(
+                    "vpdpwssd {sum}, {words}, {words}",
+                    sum = inout(zmm_reg) *sum, words = in(zmm_reg) words,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
         }
     }
     std::hint::black_box(sums);
@@ -412,3 +452,23 @@ pub(super) fn product_peak(iterations: u64) -> u64 {
 
 #[allow(missing_docs)]
 pub static mut AHEAD: usize = 64;
+pub static mut TOG: usize = 2;
+pub static mut PF: usize = 0;
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn multiply_add2<const STEP: usize>(mut s0: __m512i, mut s1: __m512i, w0: __m512i, w1: __m512i, x: &[i16; 8]) -> (__m512i, __m512i) {
+    const { assert!(STEP < 4) };
+    let _t: __m512i;
+    // SAFETY: reads four of the 16 bytes of `x` and writes nothing but its operand.
+    unsafe {
+        asm!(
+            "vpbroadcastd {t}, dword ptr [{x} + {offset}]",
+            "vpdpwssd {s0}, {w0}, {t}",
+            "vpdpwssd {s1}, {w1}, {t}",
+            s0 = inout(zmm_reg) s0, w0 = in(zmm_reg) w0, s1 = inout(zmm_reg) s1, w1 = in(zmm_reg) w1, x = in(reg) x, offset = const 4 * STEP, t = out(zmm_reg) _t,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    (s0, s1)
+}

@@ -137,7 +137,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             IsaKind::Avx2 => 1,
             #[cfg(target_arch = "x86_64")]
-            IsaKind::Avx512Vnni => 2,
+            IsaKind::Avx512Vnni => unsafe{super::avx512::TOG},
         }
     }
 

@@ -1,1 +1,5 @@
 //! Integration tests of `engine` through its public items.
+
+mod bits;
+mod models;
+mod sampling;

@@ -1,1 +1,3 @@
 //! Integration tests of `evidence` through its public items.
+
+mod replay;

@@ -1,5 +1,10 @@
 //! Tensor headers, and the check that their data lies one after the other without overlap or gap.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions, clippy::unwrap_used)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::unwrap_used
+)]
 
 use std::sync::Arc;
 

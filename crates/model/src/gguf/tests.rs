@@ -70,7 +70,8 @@ fn all_value_types_are_read() {
     let inner = Encoded::array(ValueType::U8.number(), 3, vec![1, 2, 3]).bytes;
     writer.entry("nested", Encoded::array(ValueType::Array.number(), 2, [inner.clone(), inner].concat()));
     let gguf = parse(writer.finish()).unwrap();
-    let found: Vec<String> = gguf.entries().iter().map(|(_, value)| format!("{value:?}")).step_by(2).collect();
+    let found: Vec<String> =
+        gguf.entries().iter().map(|(_, value)| format!("{value:?}")).step_by(2).collect();
     let expected = [
         "U8(200)",
         "I8(-56)",
@@ -146,7 +147,9 @@ fn hostile_counts_are_refused() {
     // Entry "a" takes 8 + 1 + 4 + 4 bytes; the length of b's string follows 8 + 1 + 4 more.
     let at = HEADER + 17 + 13;
     let long_text = limit("the length of a string", at, MAX_STRING_BYTES + 1, MAX_STRING_BYTES);
-    check("long string", &long_text, |w| w.entries[1].1.bytes[..8].copy_from_slice(&((1_u64 << 30) + 1).to_le_bytes()));
+    check("long string", &long_text, |w| {
+        w.entries[1].1.bytes[..8].copy_from_slice(&((1_u64 << 30) + 1).to_le_bytes())
+    });
     let long_array = limit("the length of an array", at + 4, u64::MAX, MAX_ARRAY_ELEMENTS);
     check("long array", &long_array, |w| w.entries[1].1 = Encoded::array(0, u64::MAX, vec![]));
     check("long array of arrays", &long_array, |w| w.entries[1].1 = Encoded::array(9, u64::MAX, vec![]));

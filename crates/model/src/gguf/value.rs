@@ -1,6 +1,11 @@
 //! The 13 types of metadata. Strings and arrays stay in the file and are walked again when asked for; floats
 //! stay bit patterns.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions, clippy::unwrap_used)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::unwrap_used
+)]
 
 use std::sync::Arc;
 

@@ -1,6 +1,11 @@
 //! The numbers of a model that are not weights. Every one is capped, and a metadata key of the architecture
 //! that nobody reads refuses the file, because it may change what the model computes.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions, clippy::unwrap_used)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::unwrap_used
+)]
 
 use super::family::{Activation, Architecture, FAMILIES, Family, RopeStyle};
 use super::keys::{Keys, float_text, printable};
@@ -144,7 +149,12 @@ pub(super) fn read(gguf: &Gguf) -> Result<(ModelConfig, &'static Family), Error>
         Some(length) => length,
         None => {
             let fits = width.is_multiple_of(heads);
-            keys.rule("attention.head_count", heads, fits, "must divide embedding_length if key_length is absent")?;
+            keys.rule(
+                "attention.head_count",
+                heads,
+                fits,
+                "must divide embedding_length if key_length is absent",
+            )?;
             width.checked_div(heads).unwrap_or(0)
         }
     };
@@ -194,18 +204,30 @@ fn read_family(gguf: &Gguf) -> Result<&'static Family, Error> {
     if let Some(kind) = general.optional_text("type")?
         && kind != b"model"
     {
-        return Err(general.unsupported("type", printable(kind), "a file that is not a whole language model"));
+        return Err(general.unsupported(
+            "type",
+            printable(kind),
+            "a file that is not a whole language model",
+        ));
     }
     // Version 2 since May 2023; before, nibbles lay in another order.
     let version = general.size_or("quantization_version", 0..=u32::MAX, 2)?;
     if version != 2 {
-        return Err(general.unsupported("quantization_version", version.to_string(), "a block layout other than 2"));
+        return Err(general.unsupported(
+            "quantization_version",
+            version.to_string(),
+            "a block layout other than 2",
+        ));
     }
     let mut split = Keys::new(gguf, "split");
     if let Some(&Value::U16(count)) = split.get("count")
         && count > 1
     {
-        return Err(split.unsupported("count", count.to_string(), "a model in several files (merge them first)"));
+        return Err(split.unsupported(
+            "count",
+            count.to_string(),
+            "a model in several files (merge them first)",
+        ));
     }
     Ok(family)
 }

@@ -1,6 +1,11 @@
 //! Typed access to the metadata, with errors that name the key. Never converts one type into another: as in
 //! llama.cpp a key has exactly one type.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions, clippy::unwrap_used)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::unwrap_used
+)]
 
 use std::ops::RangeInclusive;
 
@@ -41,7 +46,11 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn optional_size(&mut self, suffix: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, Error> {
+    pub(super) fn optional_size(
+        &mut self,
+        suffix: &str,
+        range: RangeInclusive<u32>,
+    ) -> Result<Option<u32>, Error> {
         let value = match self.get(suffix) {
             None => return Ok(None),
             Some(&Value::U32(value)) => value,
@@ -54,7 +63,12 @@ impl<'a> Keys<'a> {
         Err(Error::ConfigRange { key, value, min: u64::from(*range.start()), max: u64::from(*range.end()) })
     }
 
-    pub(super) fn size_or(&mut self, suffix: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32, Error> {
+    pub(super) fn size_or(
+        &mut self,
+        suffix: &str,
+        range: RangeInclusive<u32>,
+        default: u32,
+    ) -> Result<u32, Error> {
         Ok(self.optional_size(suffix, range)?.unwrap_or(default))
     }
 
@@ -135,7 +149,13 @@ impl<'a> Keys<'a> {
         Error::WrongType { key: self.key(suffix), expected, found }
     }
 
-    pub(super) fn rule(&self, suffix: &str, value: u32, holds: bool, rule: &'static str) -> Result<(), Error> {
+    pub(super) fn rule(
+        &self,
+        suffix: &str,
+        value: u32,
+        holds: bool,
+        rule: &'static str,
+    ) -> Result<(), Error> {
         if holds {
             return Ok(());
         }
@@ -148,7 +168,8 @@ impl<'a> Keys<'a> {
 
     pub(super) fn refuse_unread(&self) -> Result<(), Error> {
         let start = self.key("");
-        let unread = self.gguf.entries().iter().find(|(key, _)| key.starts_with(&start) && !self.read.contains(key));
+        let unread =
+            self.gguf.entries().iter().find(|(key, _)| key.starts_with(&start) && !self.read.contains(key));
         match unread {
             Some((key, _)) => Err(Error::UnknownHyperparameter { key: key.clone() }),
             None => Ok(()),

@@ -14,7 +14,11 @@ use crate::weights::{Loss, Vector, Weights};
 const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 /// Reads all tensors and what rounding changed in each.
-pub(super) fn read(gguf: &Gguf, config: &ModelConfig, family: &Family) -> Result<(Tensors, Vec<Loss>), Error> {
+pub(super) fn read(
+    gguf: &Gguf,
+    config: &ModelConfig,
+    family: &Family,
+) -> Result<(Tensors, Vec<Loss>), Error> {
     if gguf.tensor(ROPE_FACTORS).is_some() {
         return Err(Error::RopeFactors);
     }
@@ -25,7 +29,8 @@ pub(super) fn read(gguf: &Gguf, config: &ModelConfig, family: &Family) -> Result
     let output =
         if config.tied_embeddings { None } else { Some(reader.matrix("output.weight", vocab, width)?) };
     let output_norm = reader.vector("output_norm.weight", width)?;
-    let blocks = (0..config.blocks).map(|block| reader.block(block, config, family)).collect::<Result<_, _>>()?;
+    let blocks =
+        (0..config.blocks).map(|block| reader.block(block, config, family)).collect::<Result<_, _>>()?;
     if let Some(&tensor) = reader.unread.first() {
         return Err(Error::UnknownTensor { tensor: tensor.to_owned() });
     }
@@ -72,7 +77,8 @@ impl<'a> Reader<'a> {
                 Weights::from_blocks(name, kind, rows, cols, tensor.bytes().clone())
             }
             TensorType::Float(kind) => {
-                let (weights, loss) = Weights::from_floats(name, kind, rows, cols, tensor.bytes().as_slice())?;
+                let (weights, loss) =
+                    Weights::from_floats(name, kind, rows, cols, tensor.bytes().as_slice())?;
                 self.losses.push(loss);
                 Ok(weights)
             }
@@ -94,7 +100,8 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, name: &str, dimensions: &[u64]) -> Result<&'a TensorInfo, Error> {
-        let tensor = self.gguf.tensor(name).ok_or_else(|| Error::MissingTensor { tensor: name.to_owned() })?;
+        let tensor =
+            self.gguf.tensor(name).ok_or_else(|| Error::MissingTensor { tensor: name.to_owned() })?;
         if tensor.dimensions() != dimensions {
             let (expected, found) = (dimensions.to_vec(), tensor.dimensions().to_vec());
             return Err(Error::Shape { tensor: name.to_owned(), expected, found });

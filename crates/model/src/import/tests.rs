@@ -76,7 +76,8 @@ fn configurations_are_read_as_written() {
 #[test]
 fn defaults_are_those_of_llama_cpp() {
     let mut writer = SyntheticModel::tiny(Architecture::Llama).writer();
-    for key in ["attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.freq_base"] {
+    for key in ["attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.freq_base"]
+    {
         writer.remove(&format!("llama.{key}"));
     }
     // Without head_count_kv every head has keys of its own.
@@ -164,7 +165,12 @@ fn every_tensor_has_its_place() {
                 (block.post_attn_norm.as_ref(), "post_attention_norm.weight", family.post_norms),
                 (block.post_ffn_norm.as_ref(), "post_ffw_norm.weight", family.post_norms),
             ] {
-                assert_eq!(vector.map(Vector::name), present.then(|| name(part)).as_deref(), "{}", family.name);
+                assert_eq!(
+                    vector.map(Vector::name),
+                    present.then(|| name(part)).as_deref(),
+                    "{}",
+                    family.name
+                );
             }
         }
     }
@@ -430,7 +436,10 @@ fn tokenizers_are_read_as_written() {
     let spec = tiny(Architecture::Gemma3).tokenizer;
     assert_eq!(spec.kind, TokenizerKind::SentencePiece);
     assert_eq!((spec.tokens[3].as_slice(), spec.types[3]), (&b"<0x00>"[..], TokenType::Byte));
-    assert_eq!((spec.score_bits.len(), spec.score_bits[262], spec.score_bits[263]), (384, 0xbf80_0000, 0xc000_0000));
+    assert_eq!(
+        (spec.score_bits.len(), spec.score_bits[262], spec.score_bits[263]),
+        (384, 0xbf80_0000, 0xc000_0000)
+    );
     assert_eq!((spec.add_bos, spec.add_space_prefix, spec.unknown), (true, false, Some(0)));
     assert!(spec.merges.is_empty());
 }

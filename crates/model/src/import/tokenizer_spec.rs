@@ -1,6 +1,11 @@
 //! The tokenizer as the file describes it. Decides nothing about text: what the parts mean, and whether they
 //! fit together, is the business of the crate `tokenizer`.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions, clippy::unwrap_used)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::unwrap_used
+)]
 
 use tokenizer::{TokenType, TokenizerKind, TokenizerSpec};
 
@@ -19,11 +24,15 @@ pub(super) fn read(gguf: &Gguf, vocab: u32) -> Result<TokenizerSpec, Error> {
     let kind = match model {
         b"gpt2" => TokenizerKind::Bpe,
         b"llama" => TokenizerKind::SentencePiece,
-        _ => return Err(keys.unsupported("model", printable(model), "a tokenizer other than gpt2 and llama")),
+        _ => {
+            return Err(keys.unsupported("model", printable(model), "a tokenizer other than gpt2 and llama"));
+        }
     };
     let sentence_piece = kind == TokenizerKind::SentencePiece;
-    let pre = if sentence_piece { keys.optional_text("pre")?.unwrap_or(b"default") } else { keys.text("pre")? };
-    let tokens: Vec<Vec<u8>> = keys.array("tokens", "array of string", Array::texts)?.map(<[u8]>::to_vec).collect();
+    let pre =
+        if sentence_piece { keys.optional_text("pre")?.unwrap_or(b"default") } else { keys.text("pre")? };
+    let tokens: Vec<Vec<u8>> =
+        keys.array("tokens", "array of string", Array::texts)?.map(<[u8]>::to_vec).collect();
     if usize::try_from(vocab) != Ok(tokens.len()) {
         let tokens = u64::try_from(tokens.len()).unwrap_or(u64::MAX);
         return Err(Error::VocabularyLength { tokens, vocab });
@@ -59,7 +68,8 @@ pub(super) fn read(gguf: &Gguf, vocab: u32) -> Result<TokenizerSpec, Error> {
         end_ids,
         unknown,
         padding,
-        add_bos: keys.boolean_or("add_bos_token", sentence_piece || BEGINNING_PRE_TOKENIZERS.contains(&pre))?,
+        add_bos: keys
+            .boolean_or("add_bos_token", sentence_piece || BEGINNING_PRE_TOKENIZERS.contains(&pre))?,
         add_eos: keys.boolean_or("add_eos_token", false)?,
         add_space_prefix: keys.boolean_or("add_space_prefix", sentence_piece)?,
         chat_template: read_template(gguf)?,

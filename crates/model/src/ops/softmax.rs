@@ -9,7 +9,7 @@ pub fn softmax(scores: &[i64], shift: i32, table: &[u32]) -> Vec<i64> {
     scores
         .iter()
         .map(|score| {
-            let distance = crate::ops::softmax::distance(max - score, shift);
+            let distance = distance(max - score, shift);
             usize::try_from(distance).ok().and_then(|d| table.get(d)).map_or(0, |e| i64::from(*e))
         })
         .collect()

@@ -112,7 +112,8 @@ fn push_block(random: &mut SplitMix64, out: &mut Vec<u8>, kind: BlockKind, devia
             for half in codes.chunks(128) {
                 out.extend((0..32).map(|l| (0..4).map(|g| half[32 * g + l] >> 4 << (2 * g)).sum::<u8>()));
             }
-            let sub_scale = |random: &mut SplitMix64| (64 + random.below(64) as i8) * [1, -1][random.below(2) as usize];
+            let sub_scale =
+                |random: &mut SplitMix64| (64 + random.below(64) as i8) * [1, -1][random.below(2) as usize];
             out.extend((0..16).map(|_| sub_scale(random).cast_unsigned()));
             out.extend((half(scale / 96) | sign).to_le_bytes());
         }

@@ -177,7 +177,9 @@ impl BlockKind {
                 let (half, shift) = (group / 4, group % 4 * 2);
                 let low = &block[64 * half + 32 * (group % 2) + start..][..16];
                 half_bytes(&mut codes, low, group / 2 % 2);
-                high_bits(&mut codes, &block[128 + 32 * half + start..][..16], |byte| (byte >> shift & 3) << 4);
+                high_bits(&mut codes, &block[128 + 32 * half + start..][..16], |byte| {
+                    (byte >> shift & 3) << 4
+                });
             }
         }
         SubBlock { scale, min, codes, len: layout.sub_block_len as u8 }
@@ -201,7 +203,8 @@ pub(super) fn find_grid(
         let scale = read_half(block, layout.scale_at);
         let min = layout.min_at.map_or(0, |at| read_half(block, at));
         if !is_finite(scale) || !is_finite(min) {
-            let (row, block) = (number as u64 / u64::from(blocks_per_row), number as u64 % u64::from(blocks_per_row));
+            let (row, block) =
+                (number as u64 / u64::from(blocks_per_row), number as u64 % u64::from(blocks_per_row));
             return Err(Error::NotFinite { tensor: name.to_owned(), row, block });
         }
         let (scale, min) = (half_magnitude(scale), half_magnitude(min));
@@ -211,7 +214,8 @@ pub(super) fn find_grid(
     }
     let grid = HALF_GRID - any.trailing_zeros().min(HALF_GRID);
     let on_grid = |magnitude: u64| magnitude >> (HALF_GRID - grid);
-    let bound = on_grid(max_scale) * layout.max_sub_scale * layout.max_code + on_grid(max_min) * layout.max_sub_min;
+    let bound =
+        on_grid(max_scale) * layout.max_sub_scale * layout.max_code + on_grid(max_min) * layout.max_sub_min;
     let bits = u64::BITS - bound.leading_zeros();
     if bits >= i32::BITS {
         return Err(Error::GridTooWide { tensor: name.to_owned(), grid: grid as i32, bits });

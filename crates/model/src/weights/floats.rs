@@ -157,7 +157,8 @@ impl FloatKind {
 
     /// The numbers; for bytes that `scan_row` has accepted.
     fn read(self, bytes: &[u8]) -> impl Iterator<Item = Dyadic> {
-        self.patterns(bytes).map(move |pattern| self.dyadic(pattern).expect("scan_row refused what is not finite"))
+        self.patterns(bytes)
+            .map(move |pattern| self.dyadic(pattern).expect("scan_row refused what is not finite"))
     }
 }
 

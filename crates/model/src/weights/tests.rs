@@ -31,7 +31,14 @@ fn oracle_cases() -> Vec<Case> {
         let bytes = take(length as usize).to_vec();
         let values = take((rows * cols * 4) as usize).chunks(4);
         let values = values.map(|chunk| i64::from(i32::from_le_bytes(chunk.try_into().unwrap()))).collect();
-        cases.push(Case { kind: BlockKind::ALL[kind as usize], rows, cols, grid: grid as i32, bytes, values });
+        cases.push(Case {
+            kind: BlockKind::ALL[kind as usize],
+            rows,
+            cols,
+            grid: grid as i32,
+            bytes,
+            values,
+        });
     }
     assert!(rest.is_empty());
     cases
@@ -100,14 +107,16 @@ fn nan_and_infinity_are_refused_with_their_place() {
         for bits in [0x7c00_u16, 0xfc00, 0x7e01] {
             let good = || block(kind, 0x2000, 1);
             let bytes = [good(), good(), good(), block(kind, bits, 1)].concat();
-            let found = Weights::from_blocks("t", kind, 2, kind.block_weights() * 2, TensorBytes::whole(bytes));
+            let found =
+                Weights::from_blocks("t", kind, 2, kind.block_weights() * 2, TensorBytes::whole(bytes));
             let expected = Error::NotFinite { tensor: "t".to_owned(), row: 1, block: 1 };
             assert_eq!(found.unwrap_err(), expected, "{kind:?}");
         }
         if kind != BlockKind::Q6K && one_row(kind, &[block(kind, 0x2000, 0)]).unwrap().grid() > 0 {
             let mut bytes = block(kind, 0x2000, 0);
             bytes[2..4].copy_from_slice(&0x7c00_u16.to_le_bytes());
-            let has_minimum = matches!(kind, BlockKind::Q4_1 | BlockKind::Q5_1 | BlockKind::Q4K | BlockKind::Q5K);
+            let has_minimum =
+                matches!(kind, BlockKind::Q4_1 | BlockKind::Q5_1 | BlockKind::Q4K | BlockKind::Q5K);
             assert_eq!(one_row(kind, &[bytes]).is_err(), has_minimum, "{kind:?}");
         }
     }
@@ -164,7 +173,10 @@ fn shapes_and_lengths_are_checked() {
     let row = Weights::from_blocks("t", BlockKind::Q4_0, 1, 33, bytes(18)).unwrap_err();
     assert_eq!(row, Error::RowLength { tensor: "t".to_owned(), cols: 33, block: 32 });
     let short = Weights::from_blocks("t", BlockKind::Q4_0, 2, 32, bytes(35)).unwrap_err();
-    assert_eq!(short, Error::DataLength { tensor: "t".to_owned(), rows: 2, cols: 32, expected: 36, found: 35 });
+    assert_eq!(
+        short,
+        Error::DataLength { tensor: "t".to_owned(), rows: 2, cols: 32, expected: 36, found: 35 }
+    );
     let long = Weights::from_floats("t", FloatKind::F16, 2, 2, &[0; 9]).unwrap_err();
     assert_eq!(long, Error::DataLength { tensor: "t".to_owned(), rows: 2, cols: 2, expected: 8, found: 9 });
     let shift = Weights::from_rows("t", 1, 1, 0, vec![1], vec![13]).unwrap_err();

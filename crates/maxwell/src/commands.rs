@@ -1,0 +1,79 @@
+//! The commands and their common arguments. One file per command; nothing here may do a command's work.
+
+mod bench;
+mod check;
+mod demo;
+mod generate;
+mod inspect;
+mod pull;
+
+use clap::{Parser, Subcommand};
+
+use crate::home::Home;
+use crate::output::{Finished, Terminal};
+
+/// Proves that an AI inference really happened: an integer-exact engine, claims, and a verdict by replay.
+#[derive(Debug, Parser)]
+#[command(name = "maxwell", version, max_term_width = 110, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Print exactly one JSON object to standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress and no remarks on standard error; errors are still printed
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  maxwell demo
+  maxwell pull smollm2-135m
+  maxwell generate -m smollm2-135m -p \"Why is the sky blue?\" --claim sky.claim
+  maxwell check sky.claim
+
+MODEL is the name of a pulled model or the path of a GGUF file. Everything is kept in $MAXWELL_HOME
+(~/.maxwell if unset); nothing is written elsewhere but the files you name.
+
+Exit codes: 0 accepted or done, 1 error, 2 wrong usage, 3 rejected, 4 undecided.";
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Fetch a model, or import a GGUF file
+    Pull(pull::PullArguments),
+    /// Show what a model is: identity, shapes, formats, proven bounds
+    Inspect(inspect::InspectArguments),
+    /// Write text with a model, and a claim about it
+    Generate(generate::GenerateArguments),
+    /// Replay a claim and judge it
+    Check(check::CheckArguments),
+    /// See an honest claim accepted and five cheats rejected
+    Demo(demo::DemoArguments),
+    /// Measure quality and speed beside llama.cpp
+    Bench(bench::BenchArguments),
+}
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    /// Where files are kept.
+    pub(crate) home: Home,
+    /// Where words go.
+    pub(crate) terminal: Terminal,
+}
+
+impl Command {
+    /// Runs the command to its end.
+    pub(crate) fn run(self, shell: &Shell) -> anyhow::Result<Finished> {
+        match self {
+            Self::Pull(arguments) => pull::run(&arguments, shell),
+            Self::Inspect(arguments) => inspect::run(&arguments, shell),
+            Self::Generate(arguments) => generate::run(&arguments, shell),
+            Self::Check(arguments) => check::run(&arguments, shell),
+            Self::Demo(arguments) => demo::run(&arguments, shell),
+            Self::Bench(arguments) => bench::run(&arguments, shell),
+        }
+    }
+}
