@@ -1,7 +1,10 @@
-//! Keys and values of one sequence. 16-bit numbers in the layouts that the attention kernels read; a wide
-//! row (beyond 16 bits) is kept whole beside them, and makes its head take the exact slow path.
+//! Keys and values of one sequence: 16-bit numbers in the layouts that `ops::attention` reads. A position
+//! whose key or value is wide (beyond 16 bits) is kept whole beside them, and sends its head the slow way.
 
 use std::collections::BTreeMap;
+
+/// Positions whose keys stand side by side.
+pub const KEY_LANES: usize = 16;
 
 /// Shape of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +13,7 @@ pub struct CacheShape {
     pub blocks: usize,
     /// Key/value heads.
     pub kv_heads: usize,
-    /// Width of a head.
+    /// Width of a head; even.
     pub head_dim: usize,
     /// Positions at most.
     pub context: usize,
@@ -28,14 +31,16 @@ pub struct KvCache {
 /// Keys and values of one head.
 #[derive(Clone, Debug, Default)]
 pub struct HeadCache {
-    /// (position, head_dim)
-    pub keys: Vec<i16>,
-    /// (position / 2, head_dim, 2): two positions side by side, for kernels that multiply pairs. An odd last
-    /// position has a zero beside it.
-    pub value_pairs: Vec<i16>,
-    /// Largest magnitude among `keys` and among `value_pairs`.
-    pub key_max: u32,
-    /// See `key_max`.
+    /// (position / 16, head_dim / 2): the same two elements of 16 positions side by side, so that a kernel
+    /// scores 16 keys at once. Positions that are not there yet are zero.
+    pub keys: Vec<[[i16; 2]; KEY_LANES]>,
+    /// (position / 2, head_dim): the same element of two positions side by side, so that a kernel weighs two
+    /// values at once. An odd last position has a zero beside it.
+    pub values: Vec<[i16; 2]>,
+    /// Largest squared norm among the keys, and largest magnitude among the values: they tell where 32-bit
+    /// sums are exact.
+    pub key_square: u64,
+    /// See `key_square`.
     pub value_max: u32,
     /// Whole rows (key, value) of positions where either is wide; their 16-bit places hold zeros.
     pub wide: BTreeMap<usize, (Vec<i32>, Vec<i32>)>,
@@ -67,6 +72,12 @@ impl KvCache {
         self.shape.context - self.length
     }
 
+    /// Rows that were wide so far, over all blocks and heads.
+    #[must_use]
+    pub fn wide_rows(&self) -> usize {
+        self.heads.iter().map(|head| head.wide.len()).sum()
+    }
+
     /// Appends one position of one block: `keys` and `values` are (kv head, head_dim).
     pub(crate) fn append(&mut self, block: usize, keys: &[i32], values: &[i32]) {
         let dim = self.shape.head_dim;
@@ -90,24 +101,30 @@ impl KvCache {
 
 impl HeadCache {
     fn append(&mut self, key: &[i32], value: &[i32]) {
-        let narrow = |row: &[i32]| row.iter().all(|v| v.abs() <= i32::from(i16::MAX));
         let position = self.positions;
         self.positions += 1;
-        if position.is_multiple_of(2) {
-            self.value_pairs.resize(self.value_pairs.len() + 2 * value.len(), 0);
+        if position.is_multiple_of(KEY_LANES) {
+            self.keys.resize(self.keys.len() + key.len() / 2, [[0; 2]; KEY_LANES]);
         }
+        if position.is_multiple_of(2) {
+            self.values.resize(self.values.len() + value.len(), [0; 2]);
+        }
+        let narrow = |row: &[i32]| row.iter().all(|v| v.abs() <= i32::from(i16::MAX));
         if !(narrow(key) && narrow(value)) {
             self.wide.insert(position, (key.to_vec(), value.to_vec()));
-            self.keys.resize(self.keys.len() + key.len(), 0);
             return;
         }
-        let max = |row: &[i32]| row.iter().map(|v| v.unsigned_abs()).max().unwrap_or(0);
-        self.key_max = self.key_max.max(max(key));
-        self.value_max = self.value_max.max(max(value));
-        self.keys.extend(key.iter().map(|v| *v as i16));
-        let start = position / 2 * 2 * value.len() + position % 2;
-        for (slot, v) in self.value_pairs[start..].iter_mut().step_by(2).zip(value) {
-            *slot = *v as i16;
+        let square = key.iter().map(|v| u64::from(v.unsigned_abs()).pow(2)).sum();
+        self.key_square = self.key_square.max(square);
+        self.value_max = value.iter().map(|v| v.unsigned_abs()).fold(self.value_max, u32::max);
+        let pairs = key.len() / 2;
+        let block = &mut self.keys[position / KEY_LANES * pairs..][..pairs];
+        for (lanes, pair) in block.iter_mut().zip(key.chunks_exact(2)) {
+            lanes[position % KEY_LANES] = [pair[0] as i16, pair[1] as i16];
+        }
+        let row = &mut self.values[position / 2 * value.len()..][..value.len()];
+        for (pair, v) in row.iter_mut().zip(value) {
+            pair[position % 2] = *v as i16;
         }
     }
 
@@ -117,9 +134,12 @@ impl HeadCache {
         if let Some(wide) = self.wide.get(&position) {
             return wide.clone();
         }
-        let key = self.keys[position * head_dim..][..head_dim].iter().map(|v| i32::from(*v)).collect();
-        let start = position / 2 * 2 * head_dim + position % 2;
-        let value = self.value_pairs[start..].iter().step_by(2).take(head_dim).map(|v| i32::from(*v)).collect();
-        (key, value)
+        let pairs = head_dim / 2;
+        let keys = &self.keys[position / KEY_LANES * pairs..][..pairs];
+        let values = &self.values[position / 2 * head_dim..][..head_dim];
+        (
+            keys.iter().flat_map(|lanes| lanes[position % KEY_LANES]).map(i32::from).collect(),
+            values.iter().map(|pair| i32::from(pair[position % 2])).collect(),
+        )
     }
 }

@@ -29,6 +29,8 @@ const TOGETHER: usize = 16;
 /// Tokens per tile otherwise, at most and at least.
 const TILE_MAX: usize = 32;
 const TILE_MIN: usize = 8;
+/// Keys times query elements from which on attention heads are shared among threads.
+const SHARED_ATTENTION: usize = 1 << 19;
 /// Rows whose logits are computed together.
 const LOGIT_ROWS: usize = 16;
 
@@ -337,11 +339,11 @@ impl Stage<'_> {
             let rule = AttentionRule { shift: self.block.score_shift, table };
             attention(query, caches[place.chunk].head(self.index, head / group), keys, rule, out);
         };
-        let heads = q.chunks_exact(dim).zip(scratch.wide.chunks_exact_mut(dim)).enumerate();
-        if self.together {
-            heads.par_bridge().for_each(attend_head);
+        let longest = self.places.iter().map(|place| place.position).max().unwrap_or(0);
+        if self.together && longest * q.len() > SHARED_ATTENTION {
+            q.par_chunks_exact(dim).zip(scratch.wide.par_chunks_exact_mut(dim)).enumerate().for_each(attend_head);
         } else {
-            heads.for_each(attend_head);
+            q.chunks_exact(dim).zip(scratch.wide.chunks_exact_mut(dim)).enumerate().for_each(attend_head);
         }
         scratch.activations.pack(&scratch.wide, query_width);
         self.linear(&self.block.o, scratch, false);

@@ -30,7 +30,7 @@ pub mod peak;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub mod avx512;
+mod avx512;
 mod portable;
 #[cfg(test)]
 mod tests;

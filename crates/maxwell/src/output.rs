@@ -81,11 +81,6 @@ impl Terminal {
         Self { json, quiet }
     }
 
-    /// Whether the result is to be JSON.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Whether remarks and progress are unwanted.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet

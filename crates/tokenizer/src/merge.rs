@@ -101,3 +101,6 @@ impl Merger {
         self.propose(left, rule);
     }
 }
+
+#[cfg(test)]
+mod tests;

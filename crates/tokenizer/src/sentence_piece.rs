@@ -102,3 +102,6 @@ fn order_of_score(bits: u32) -> Option<u32> {
     }
     Some(if bits & SIGN == 0 { SIGN - magnitude } else { SIGN + magnitude })
 }
+
+#[cfg(test)]
+mod tests;

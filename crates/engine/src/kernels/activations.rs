@@ -46,6 +46,13 @@ pub(super) struct RowsView<'a> {
     pub(super) lines_per_row: usize,
 }
 
+impl RowsView<'_> {
+    /// How many.
+    pub(super) fn rows(&self) -> usize {
+        self.lines.len() / self.lines_per_row
+    }
+}
+
 impl PackedActivations {
     /// No tokens.
     pub fn new() -> PackedActivations {

@@ -1,7 +1,5 @@
-//! The kernels for AVX-512 with VNNI: 16 rows in the lanes of a register, up to eight activation rows at a time.
-//! Never rounds: every lane holds an integer below its range, as argued in `kernels.rs`.
-//!
-//! Measured against the portable form in docs/benchmarks.
+//! The kernels for AVX-512 with VNNI: 16 rows in the lanes of a register, one or two panels and up to eight rows of
+//! activations at a time. Never rounds: every lane holds an integer below its range, as argued in `kernels.rs`.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -11,8 +9,8 @@ use super::activations::{ActivationLine, LINE_COLS, RowsView};
 use super::huge_buffer::Line;
 use super::matmul::TILE;
 use super::panel::{
-    Centre, FormatId, LAYOUTS, Numbers, PANEL_ROWS, PanelParts, PanelView, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K,
-    Q6_K, Q8_0, ROWS, WORDS, WORDS_MIN, WORDS_SHORT,
+    Centre, FormatId, LAYOUTS, Numbers, PANEL_ROWS, PanelParts, PanelView, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0,
+    ROWS, WORDS, WORDS_MIN, WORDS_SHORT,
 };
 
 type Products = [[i64; PANEL_ROWS]; TILE];
@@ -33,64 +31,55 @@ pub(super) fn expand(format: FormatId, panel: PanelView<'_>, out: &mut [Line]) {
     }
 }
 
-/// Multiplies one or two panels with the first rows of `x` and returns how many rows. The products of panel p and
-/// row n are in `out[p * rows + n]`. Only expanded panels come in twos.
+/// Multiplies one or two panels with the first rows of `x` and returns how many rows. The products of panel p and row n
+/// are in `out[p * rows + n]`. Only expanded panels come in twos.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn tile(format: FormatId, panels: &[PanelView<'_>], x: RowsView<'_>, out: &mut Products) -> usize {
     match (format, panels) {
-        (WORDS_MIN, &[first, second]) => tile_pair::<WORDS_MIN>([first, second], x, out),
-        (WORDS, &[first, second]) => tile_pair::<WORDS>([first, second], x, out),
-        (WORDS_SHORT, &[first, second]) => tile_pair::<WORDS_SHORT>([first, second], x, out),
-        (_, &[panel]) => tile_one(format, panel, x, out),
+        (WORDS_MIN, &[first, second]) => tile_two::<WORDS_MIN>([first, second], x, out),
+        (WORDS, &[first, second]) => tile_two::<WORDS>([first, second], x, out),
+        (WORDS_SHORT, &[first, second]) => tile_two::<WORDS_SHORT>([first, second], x, out),
+        (Q4_0, &[panel]) => tile_one::<Q4_0>(panel, x, out),
+        (Q4_1, &[panel]) => tile_one::<Q4_1>(panel, x, out),
+        (Q5_0, &[panel]) => tile_one::<Q5_0>(panel, x, out),
+        (Q5_1, &[panel]) => tile_one::<Q5_1>(panel, x, out),
+        (Q8_0, &[panel]) => tile_one::<Q8_0>(panel, x, out),
+        (Q4_K, &[panel]) => tile_one::<Q4_K>(panel, x, out),
+        (Q5_K, &[panel]) => tile_one::<Q5_K>(panel, x, out),
+        (Q6_K, &[panel]) => tile_one::<Q6_K>(panel, x, out),
+        (ROWS, &[panel]) => tile_rows(panel, x, out),
+        (WORDS_MIN, &[panel]) => tile_one::<WORDS_MIN>(panel, x, out),
+        (WORDS, &[panel]) => tile_one::<WORDS>(panel, x, out),
+        (WORDS_SHORT, &[panel]) => tile_one::<WORDS_SHORT>(panel, x, out),
         _ => unreachable!("{} panels of format {format}", panels.len()),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile_one(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    match format {
-        Q4_0 => tile_format::<Q4_0>(panel, x, out),
-        Q4_1 => tile_format::<Q4_1>(panel, x, out),
-        Q5_0 => tile_format::<Q5_0>(panel, x, out),
-        Q5_1 => tile_format::<Q5_1>(panel, x, out),
-        Q8_0 => tile_format::<Q8_0>(panel, x, out),
-        Q4_K => tile_format::<Q4_K>(panel, x, out),
-        Q5_K => tile_format::<Q5_K>(panel, x, out),
-        Q6_K => tile_format::<Q6_K>(panel, x, out),
-        ROWS => tile_rows_format(panel, x, out),
-        WORDS_MIN => tile_format::<WORDS_MIN>(panel, x, out),
-        WORDS => tile_format::<WORDS>(panel, x, out),
-        WORDS_SHORT => tile_format::<WORDS_SHORT>(panel, x, out),
-        _ => unreachable!("format {format}"),
+fn tile_one<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+    match x.rows() {
+        0 => 0,
+        1 => sub_blocks_times::<FORMAT, 1, 1, 4>([panel], x, out),
+        2 | 3 => sub_blocks_times::<FORMAT, 1, 2, 4>([panel], x, out),
+        4..8 => sub_blocks_times::<FORMAT, 1, 4, 2>([panel], x, out),
+        _ => sub_blocks_times::<FORMAT, 1, 8, 1>([panel], x, out),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile_pair<const FORMAT: FormatId>(panels: [PanelView<'_>; 2], x: RowsView<'_>, out: &mut Products) -> usize {
-    match x.lines.len() / x.lines_per_row {
+fn tile_two<const FORMAT: FormatId>(panels: [PanelView<'_>; 2], x: RowsView<'_>, out: &mut Products) -> usize {
+    match x.rows() {
         0 => 0,
-        1 => sub_blocks_times::<FORMAT, 2, 1, 1>(panels, x, out),
-        2 | 3 => sub_blocks_times::<FORMAT, 2, 2, 1>(panels, x, out),
+        1 => sub_blocks_times::<FORMAT, 2, 1, 4>(panels, x, out),
+        2 | 3 => sub_blocks_times::<FORMAT, 2, 2, 2>(panels, x, out),
         4..8 => sub_blocks_times::<FORMAT, 2, 4, 1>(panels, x, out),
         _ => sub_blocks_times::<FORMAT, 2, 8, 1>(panels, x, out),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile_format<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    match x.lines.len() / x.lines_per_row {
-        0 => 0,
-        1 => sub_blocks_times::<FORMAT, 1, 1, 4>([panel], x, out),
-        2 | 3 => sub_blocks_times::<FORMAT, 1, 2, 4>([panel], x, out),
-        4..8 => sub_blocks_times::<FORMAT, 1, 4, 2>([panel], x, out),
-        8..16 => sub_blocks_times::<FORMAT, 1, 8, 2>([panel], x, out),
-        _ => sub_blocks_times::<FORMAT, 1, 16, 1>([panel], x, out),
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile_rows_format(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    match x.lines.len() / x.lines_per_row {
+fn tile_rows(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+    match x.rows() {
         0 => 0,
         1 => rows_times::<1>(panel, x, out),
         2 | 3 => rows_times::<2>(panel, x, out),
@@ -98,8 +87,8 @@ fn tile_rows_format(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -
     }
 }
 
-/// N activation rows times P panels of sub-blocks. Each dot product is summed in `CHAINS` parts: with a latency of five
-/// cycles and two ports, fewer than ten sums at a time would leave the ports idle.
+/// P panels of sub-blocks times N rows. Each dot product is summed in `CHAINS` parts: with a latency of five cycles and
+/// two ports, fewer than ten sums in flight leave the ports idle.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, const CHAINS: usize>(
@@ -108,6 +97,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
     out: &mut Products,
 ) -> usize {
     let layout = const { LAYOUTS[FORMAT] };
+    // A line of activations covers one sub-block of 32 columns or two of 16.
     let parts = const { LINE_COLS / LAYOUTS[FORMAT].sub_len };
     let lines = panels[0].sub_blocks / parts;
     let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * x.lines_per_row..][..lines]);
@@ -117,8 +107,9 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
         let x_sums = array::from_fn(|n| _mm512_set1_epi32(x_sums[n][line]));
         for part in 0..parts {
             let index = line * parts + part;
-            if FORMAT < ROWS { unsafe { let half_lines = layout.low_lines()*2+layout.high_lines()*2+ match layout.scales{Numbers::None=>0,Numbers::Half=>1,Numbers::Int=>2}+match layout.mins{Numbers::None=>0,Numbers::Half=>1,Numbers::Int=>2};
-              for at in index*half_lines/2..(index+1)*half_lines/2 { if PF==0 {_mm_prefetch::<_MM_HINT_T0>(panels[0].low.as_ptr().wrapping_add(AHEAD+at).cast())} else {_mm_prefetch::<_MM_HINT_T1>(panels[0].low.as_ptr().wrapping_add(AHEAD+at).cast())}}}}
+            if layout.low_bits < 16 {
+                panels[0].prefetch(&layout, index);
+            }
             let x = array::from_fn(|n| &x_lines[n][line].0[part * layout.sub_len..][..layout.sub_len]);
             let dots = dot_products::<FORMAT, P, N, CHAINS>(panels, index, x, x_sums);
             for p in 0..P {
@@ -126,7 +117,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
                 for n in 0..N {
                     sums[p][n].add(dots[p][n], scale);
                 }
-                if const { !matches!(LAYOUTS[FORMAT].mins, Numbers::None) } {
+                if const { LAYOUTS[FORMAT].has_mins() } {
                     let min = number(panels[p].mins, layout.mins, panels[p].grid, index);
                     for n in 0..N {
                         sums[p][n].add(x_sums[n], min);
@@ -143,7 +134,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
     N
 }
 
-/// The codes of one sub-block times N rows: 16 rows in 32-bit lanes.
+/// The codes of one sub-block times N rows, 16 rows of weights in 32-bit lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_products<const FORMAT: FormatId, const P: usize, const N: usize, const CHAINS: usize>(
@@ -187,15 +178,48 @@ fn add_step<const FORMAT: FormatId, const STEP: usize, const P: usize, const N: 
 ) {
     let words: [__m512i; P] = array::from_fn(|p| words_of::<FORMAT, STEP>(low[p], high[p]));
     for n in 0..N {
-        if P == 2 {
-            let (a,b)=multiply_add2::<STEP>(dots[0][n][STEP % CHAINS], dots[1][n][STEP%CHAINS], words[0], words[1], x[n]);
-            dots[0][n][STEP % CHAINS]=a; dots[1][n][STEP % CHAINS]=b;
-        } else {
+        let sums = multiply_add::<STEP, P>(array::from_fn(|p| dots[p][n][STEP % CHAINS]), words, x[n]);
         for p in 0..P {
-            let dot = &mut dots[p][n][STEP % CHAINS];
-            *dot = multiply_add::<STEP>(*dot, words[p], x[n]);
-        }}
+            dots[p][n][STEP % CHAINS] = sums[p];
+        }
     }
+}
+
+/// `sums[p] + words[p][0] * x[2 * STEP] + words[p][1] * x[2 * STEP + 1]` in lanes of two words, for one or two panels.
+///
+/// Not the intrinsic: LLVM takes that apart into two slower instructions where it expects to shorten a chain of sums,
+/// and loads `x` so early that registers run out. Two panels share one load, as the load ports are the next limit.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn multiply_add<const STEP: usize, const P: usize>(
+    mut sums: [__m512i; P],
+    words: [__m512i; P],
+    x: &[i16; 8],
+) -> [__m512i; P] {
+    const { assert!(STEP < 4 && (P == 1 || P == 2)) };
+    // SAFETY: reads four of the 16 bytes of `x`, and writes nothing but its operands.
+    unsafe {
+        if P == 1 {
+            asm!(
+                "vpdpwssd {sum}, {words}, dword ptr [{x} + {offset}]{{1to16}}",
+                sum = inout(zmm_reg) sums[0], words = in(zmm_reg) words[0],
+                x = in(reg) x, offset = const 4 * STEP,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        } else {
+            let mut _pair: __m512i;
+            asm!(
+                "vpbroadcastd {pair}, dword ptr [{x} + {offset}]",
+                "vpdpwssd {first}, {first_words}, {pair}",
+                "vpdpwssd {second}, {second_words}, {pair}",
+                first = inout(zmm_reg) sums[0], first_words = in(zmm_reg) words[0],
+                second = inout(zmm_reg) sums[P - 1], second_words = in(zmm_reg) words[P - 1],
+                pair = out(zmm_reg) _pair, x = in(reg) x, offset = const 4 * STEP,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+    }
+    sums
 }
 
 /// 64-bit sums of the rows with even and with odd numbers.
@@ -237,14 +261,15 @@ impl Sums {
     }
 }
 
-/// N activation rows times one panel of 16-bit weights, as 256 * high byte (signed) + low byte: over 32 columns
-/// the sums stay below 32 * 255 * 2^15 < 2^28.
+/// N rows times one panel of 16-bit weights, as 256 * high byte (signed) + low byte: over 32 columns the sums stay below
+/// 32 * 255 * 2^15 < 2^28.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    let lines_per_row = x.lines_per_row;
-    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * lines_per_row..][..lines_per_row]);
+    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * x.lines_per_row..][..x.lines_per_row]);
     let mut sums = [Sums::zero(); N];
     for (index, lines) in panel.low.chunks_exact(LINE_COLS / 2).enumerate() {
+        panel.prefetch(const { &LAYOUTS[ROWS] }, index);
         let mut low = [_mm512_setzero_si512(); N];
         let mut high = [_mm512_setzero_si512(); N];
         for (group, lines) in lines.as_chunks::<4>().0.iter().enumerate() {
@@ -277,8 +302,7 @@ fn add_row_step<const STEP: usize, const N: usize>(
     let words = load(&lines[STEP]);
     let (low_words, high_words) = (_mm512_and_si512(words, _mm512_set1_epi16(255)), _mm512_srai_epi16::<8>(words));
     for n in 0..N {
-        low[n] = multiply_add::<STEP>(low[n], low_words, x[n]);
-        high[n] = multiply_add::<STEP>(high[n], high_words, x[n]);
+        [low[n], high[n]] = multiply_add::<STEP, 2>([low[n], high[n]], [low_words, high_words], x[n]);
     }
 }
 
@@ -287,11 +311,12 @@ fn expand_format<const FORMAT: FormatId>(panel: PanelView<'_>, out: &mut [Line])
     let from = const { LAYOUTS[FORMAT] };
     let to = const { LAYOUTS[LAYOUTS[FORMAT].expanded()] };
     let parts = PanelParts::new(&to, out, panel.sub_blocks);
-    let low = panel.low.chunks_exact(from.low_bits / 4);
     let groups = from.steps() / 4;
     let mut high = _mm512_setzero_si512();
-    for (group, (low, words)) in low.zip(parts.low.chunks_exact_mut(4)).enumerate() {
+    let low = panel.low.chunks_exact(from.low_bits / 4);
+    for (group, (low, words)) in low.zip(parts.low.as_chunks_mut::<4>().0).enumerate() {
         if group % groups == 0 {
+            panel.prefetch(&from, group / groups);
             high = first_high::<FORMAT>(panel.high, group / groups);
         }
         store_words::<FORMAT, 0>(words, low, high);
@@ -310,7 +335,7 @@ fn expand_format<const FORMAT: FormatId>(panel: PanelView<'_>, out: &mut [Line])
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn store_words<const FORMAT: FormatId, const STEP: usize>(to: &mut [Line], low: &[Line], high: __m512i) {
+fn store_words<const FORMAT: FormatId, const STEP: usize>(to: &mut [Line; 4], low: &[Line], high: __m512i) {
     let mut words = words_of::<FORMAT, STEP>(low, high);
     if let Centre::FromSum(bits) = const { LAYOUTS[FORMAT].centre } {
         words = _mm512_sub_epi16(words, _mm512_set1_epi16(1 << bits));
@@ -325,7 +350,7 @@ fn first_high<const FORMAT: FormatId>(high: &[Line], index: usize) -> __m512i {
     if const { LAYOUTS[FORMAT].high_bits > 0 } { load(&high[index]) } else { _mm512_setzero_si512() }
 }
 
-/// Moves the second plane on by the four steps of a line of the first.
+/// Moves the second plane on by four steps.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn next_high<const FORMAT: FormatId>(high: __m512i) -> __m512i {
@@ -336,8 +361,8 @@ fn next_high<const FORMAT: FormatId>(high: __m512i) -> __m512i {
     }
 }
 
-/// The 16 rows' codes of two columns as words: step `STEP` of four, whose lines of the first plane are `low` and whose
-/// bits of the second plane are the lowest of `high`.
+/// The 16 rows' codes of two columns as words: step `STEP` of the four that are in the lines `low` of the first plane and
+/// in the lowest bits of the words of `high`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn words_of<const FORMAT: FormatId, const STEP: usize>(low: &[Line], high: __m512i) -> __m512i {
@@ -371,6 +396,13 @@ fn shift_right(words: __m512i, bits: i32) -> __m512i {
     }
 }
 
+/// 32-bit lanes moved left by a constant.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn shift_left(lanes: __m512i, bits: u32) -> __m512i {
+    _mm512_sll_epi32(lanes, _mm_cvtsi32_si128(bits.cast_signed()))
+}
+
 /// 16 rows' scales or minima as integers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -382,36 +414,12 @@ fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> __m512i {
             let halves = &lines[index / 2].0[index % 2 * 32..][..32];
             // SAFETY: 32 bytes are there; the load needs no alignment.
             let halves = unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) };
-            // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was chosen such
-            // that the product is an integer of at most 31 bits, so the conversion to i32 has nothing to round.
+            // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was chosen such that the
+            // product is an integer of at most 31 bits, so that the conversion to i32 has nothing to round.
             let unit = f32::from_bits((127 + grid).cast_unsigned() << 23);
             _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(unit)))
         }
     }
-}
-
-/// 32-bit lanes moved left by a constant.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn shift_left(lanes: __m512i, bits: u32) -> __m512i {
-    _mm512_sll_epi32(lanes, _mm_cvtsi32_si128(bits.cast_signed()))
-}
-
-/// `sums + words[0] * x[2 * STEP] + words[1] * x[2 * STEP + 1]` in lanes of two words. Not the intrinsic: LLVM takes
-/// that apart into two slower instructions where it expects to shorten a chain of sums, and loads `x` too early.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn multiply_add<const STEP: usize>(mut sums: __m512i, words: __m512i, x: &[i16; 8]) -> __m512i {
-    const { assert!(STEP < 4) };
-    // SAFETY: reads four of the 16 bytes of `x` and writes nothing but its operand.
-    unsafe {
-        asm!(
-            "vpdpwssd {sums}, {words}, dword ptr [{x} + {offset}]{{1to16}}",
-            sums = inout(zmm_reg) sums, words = in(zmm_reg) words, x = in(reg) x, offset = const 4 * STEP,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
-    sums
 }
 
 #[inline]
@@ -428,7 +436,7 @@ fn store(line: &mut Line, value: __m512i) {
     unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), value) }
 }
 
-/// See [`super::peak::product_peak`]: sixteen independent chains hide the latency of five cycles on two ports.
+/// See [`super::peak::product_peak`]: 16 independent chains hide the latency of five cycles on two ports.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn product_peak(iterations: u64) -> u64 {
     const CHAINS: usize = 16;
@@ -448,27 +456,4 @@ pub(super) fn product_peak(iterations: u64) -> u64 {
     }
     std::hint::black_box(sums);
     iterations * CHAINS as u64 * 32
-}
-
-#[allow(missing_docs)]
-pub static mut AHEAD: usize = 64;
-pub static mut TOG: usize = 2;
-pub static mut PF: usize = 0;
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn multiply_add2<const STEP: usize>(mut s0: __m512i, mut s1: __m512i, w0: __m512i, w1: __m512i, x: &[i16; 8]) -> (__m512i, __m512i) {
-    const { assert!(STEP < 4) };
-    let _t: __m512i;
-    // SAFETY: reads four of the 16 bytes of `x` and writes nothing but its operand.
-    unsafe {
-        asm!(
-            "vpbroadcastd {t}, dword ptr [{x} + {offset}]",
-            "vpdpwssd {s0}, {w0}, {t}",
-            "vpdpwssd {s1}, {w1}, {t}",
-            s0 = inout(zmm_reg) s0, w0 = in(zmm_reg) w0, s1 = inout(zmm_reg) s1, w1 = in(zmm_reg) w1, x = in(reg) x, offset = const 4 * STEP, t = out(zmm_reg) _t,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
-    (s0, s1)
 }

@@ -8,6 +8,9 @@ use std::ptr::NonNull;
 /// A huge page on x86-64 and most others.
 const HUGE_PAGE: usize = 2 << 20;
 
+/// How many lines ahead to [`prefetch`] when reading in order: 8 KiB.
+pub(super) const PREFETCH_LINES: usize = 128;
+
 /// A cache line, the unit in which kernels read weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
@@ -123,4 +126,16 @@ impl Drop for HugeBuffer {
             }
         }
     }
+}
+
+/// Asks for a line that will be read soon. Any address is allowed; nothing is read.
+#[inline(always)]
+pub(super) fn prefetch(line: *const Line) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64, and a prefetch does not fault, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
 }

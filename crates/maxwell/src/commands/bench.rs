@@ -1,1 +1,50 @@
-//! stub
+//! `maxwell bench`: quality and speed beside others, on this machine, now. Never a number without its sample
+//! size, its limit and whether it kept to it.
+
+mod engine;
+mod limits;
+mod oracle;
+mod plot;
+mod quality;
+mod texts;
+
+use clap::{Args, Subcommand};
+
+use super::Shell;
+use crate::output::Finished;
+
+/// What the benches run if nothing else is named.
+const MODEL: &str = "smollm2-135m";
+
+/// Arguments of `maxwell bench`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BenchArguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  maxwell bench quality --tokens 4096
+  maxwell bench engine --runs 5
+
+Both need python3 with venv and pip: the programs to compare with are installed once into $MAXWELL_HOME/oracle-venv.
+Set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
+
+/// One bench.
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Perplexity, KL and top-1 against a float32 pass on the same weights; llama.cpp beside it
+    Quality(quality::QualityArguments),
+    /// Speed, replay, start and memory, beside llama.cpp
+    Engine(engine::EngineArguments),
+}
+
+/// Runs the bench.
+pub(crate) fn run(arguments: &BenchArguments, shell: &Shell) -> anyhow::Result<Finished> {
+    match &arguments.bench {
+        Bench::Quality(arguments) => quality::run(arguments, shell),
+        Bench::Engine(arguments) => engine::run(arguments, shell),
+    }
+}

@@ -1,1 +1,11 @@
-//! Tests of the `maxwell` binary as a user runs it.
+//! Runs the `maxwell` binary as its users do. Never touches the home of whoever runs the tests.
+
+mod bad_input;
+mod check;
+mod demo;
+mod generate;
+mod home;
+mod inspect;
+mod program;
+mod pull;
+mod real_model;

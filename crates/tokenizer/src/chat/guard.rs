@@ -27,6 +27,7 @@ pub(super) const MEASURE: &str = "__measure";
 
 /// Checks `source` and returns it with the calls of [`MEASURE`] put in.
 pub(super) fn guard(source: &str, syntax: &SyntaxConfig) -> Result<String, Error> {
+    refuse_raw(source)?;
     check_tokens(source, syntax)?;
     let makers = walk(source, syntax)?;
     let guarded = insert_calls(source, &makers);
@@ -34,6 +35,24 @@ pub(super) fn guard(source: &str, syntax: &SyntaxConfig) -> Result<String, Error
     match walk(&guarded, syntax)?.first() {
         Some(left) => Err(feature("a list or map that cannot be measured", *left)),
         None => Ok(guarded),
+    }
+}
+
+/// The interpreter drops a line break after `{% raw %}`, which Jinja keeps, so the prompt would be another.
+fn refuse_raw(source: &str) -> Result<(), Error> {
+    let mut starts = source.match_indices("{%");
+    let is_raw = |start: usize| {
+        let tag = source.get(start + 2..).unwrap_or_default();
+        let name = tag.trim_start_matches(['-', '+']).trim_start();
+        name.strip_prefix("raw")
+            .is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
+    };
+    match starts.find(|(start, _)| is_raw(*start)) {
+        Some((start, _)) => {
+            let line = 1 + source.bytes().take(start).filter(|&byte| byte == b'\n').count();
+            Err(Error::TemplateFeature { what: "raw", line })
+        }
+        None => Ok(()),
     }
 }
 

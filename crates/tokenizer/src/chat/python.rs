@@ -12,6 +12,13 @@ pub(super) fn is_space(symbol: char) -> bool {
     symbol.is_whitespace() || ('\x1c'..='\x1f').contains(&symbol)
 }
 
+/// The tests `iterable` and `sequence`: all that has items, undefined too, but not none.
+pub(super) fn is_iterable(value: &Value) -> bool {
+    let kind = value.kind();
+    let has_items = matches!(kind, ValueKind::Seq | ValueKind::Map | ValueKind::Iterable);
+    has_items || matches!(kind, ValueKind::String | ValueKind::Undefined)
+}
+
 /// The filter `trim`.
 pub(super) fn trim(text: &str, symbols: Option<&str>) -> String {
     text.trim_matches(stripper(symbols)).to_owned()

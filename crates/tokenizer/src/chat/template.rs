@@ -114,6 +114,8 @@ fn environment(max_nodes: usize) -> Environment<'static> {
             Rest(default.into_iter().chain(arguments.iter().skip(1).cloned()).collect()),
         )
     });
+    environment.add_test("iterable", |value: &Value| python::is_iterable(value));
+    environment.add_test("sequence", |value: &Value| python::is_iterable(value));
     environment.add_function(MEASURE, move |state: &State, value: &Value| measure(state, value, max_nodes));
     environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
         Err(stopped(Stop::Refused(message.chars().take(MAX_MESSAGE_CHARS).collect())))

@@ -1,1 +1,10 @@
-//! Integration tests of `tokenizer` through its public items.
+//! Integration tests of `tokenizer` through its public items, against what other implementations made of the
+//! same texts (tests/oracle).
+
+mod chat;
+mod fixtures;
+mod injection;
+mod properties;
+mod refused_specs;
+mod templates;
+mod texts;

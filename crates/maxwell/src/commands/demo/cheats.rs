@@ -104,12 +104,14 @@ impl Scene<'_> {
     }
 
     /// The server's file differs from the published one in one 4-bit weight of the last attention output matrix.
-    fn changed_weight(&self, mut file: Vec<u8>) -> anyhow::Result<(Case, WeightCheat)> {
+    fn changed_weight(&self, file: Vec<u8>) -> anyhow::Result<(Case, WeightCheat)> {
         let honest = self.engine.model();
         let tensor = format!("blk.{}.attn_output.weight", honest.config.blocks.saturating_sub(1));
+        let mut file = Arc::new(file);
         let (at, byte) = find_quant(&file, &tensor)?;
-        *file.get_mut(at).context("the tensor lies within the file")? ^= 1;
-        let mut forged = Model::assemble(read_gguf(Arc::new(file))?, honest.formats.clone())?;
+        let bytes = Arc::get_mut(&mut file).context("nobody else holds the file")?;
+        *bytes.get_mut(at).context("the tensor lies within the file")? ^= 1;
+        let mut forged = Model::assemble(read_gguf(file)?, honest.formats.clone())?;
         // The lie: the changed weights pass for the published ones.
         forged.commitment = honest.commitment;
         let engine = Engine::new(Arc::new(forged), self.run.engine())?;
@@ -182,8 +184,8 @@ fn forge(engine: &Engine, request: &Request, read: &[u32], seed: &Seed) -> anyho
 }
 
 /// A byte of 4-bit codes in the middle of a tensor: its offset in the file and in the tensor.
-fn find_quant(file: &[u8], name: &str) -> anyhow::Result<(usize, usize)> {
-    let gguf = Gguf::parse(Arc::new(file.to_vec()))?;
+fn find_quant(file: &Arc<Vec<u8>>, name: &str) -> anyhow::Result<(usize, usize)> {
+    let gguf = Gguf::parse(Arc::clone(file))?;
     let tensor = gguf.tensor(name).with_context(|| format!("the model has no tensor {name}"))?;
     let TensorType::Block(kind @ (BlockKind::Q4_0 | BlockKind::Q4_1 | BlockKind::Q4K)) = tensor.tensor_type() else {
         bail!("{name} is not stored in 4 bits; take a Q4_0, Q4_1 or Q4_K quantization for the demo");
@@ -192,7 +194,7 @@ fn find_quant(file: &[u8], name: &str) -> anyhow::Result<(usize, usize)> {
     let block = kind.block_bytes() as usize;
     // In all three kinds a block ends with its codes, two in a byte.
     let byte = bytes.len() / block / 2 * block + block - 1;
-    let from_end = bytes.len() - byte;
-    let start = file.len().checked_sub(distance_to_end(&gguf, name)?).context("the tensor lies within the file")?;
-    Ok((start + bytes.len() - from_end, byte))
+    // The tensor's bytes are a part of the file's.
+    let start = bytes.as_ptr().addr() - file.as_ptr().addr();
+    Ok((start + byte, byte))
 }
