@@ -27,7 +27,9 @@ fn main() -> io::Result<()> {
     ] {
         fs::write(corpus.join("tokenizer").join(name), input)?;
     }
-    for (name, finish) in [("length", FinishReason::Length), ("range", FinishReason::OutOfRange { position: 4 })] {
+    for (name, finish) in
+        [("length", FinishReason::Length), ("range", FinishReason::OutOfRange { position: 4 })]
+    {
         fs::write(corpus.join("claim").join(name), claim(finish).encode())?;
     }
     Ok(())
