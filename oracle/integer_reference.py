@@ -371,11 +371,14 @@ class Calibration:
 
 
 def cut_segments(ids, bos):
-    """Six segments of 256 ids; segments 0, 2 and 4 are led by the BOS token."""
-    if len(ids) < 6 * 256:
-        sys.exit(f"the text has {len(ids)} tokens; six segments need {6 * 256}")
-    led = [[] if bos is None or i % 2 else [bos] for i in range(6)]
-    return [led[i] + ids[256 * i : 256 * (i + 1)] for i in range(6)]
+    """At most six segments of 256 ids; segments 0, 2 and 4 begin with the BOS token, which counts."""
+    segments = []
+    while ids and len(segments) < 6:
+        lead = [bos] if bos is not None and len(segments) % 2 == 0 else []
+        take = 256 - len(lead)
+        segments.append(lead + ids[:take])
+        ids = ids[take:]
+    return segments
 
 
 def calibrate(model, segments):

@@ -26,7 +26,7 @@ enum Reach {
     Text,
 }
 
-const BANS: [Ban; 10] = [
+const BANS: [Ban; 8] = [
     Ban {
         word: "todo!",
         reach: Reach::Code,
@@ -41,16 +41,6 @@ const BANS: [Ban; 10] = [
     Ban { word: "#[allow(", reach: Reach::Code, instead: "use #[expect(lint, reason = \"..\")]" },
     Ban { word: "#![allow(", reach: Reach::Code, instead: "use #![expect(lint, reason = \"..\")]" },
     Ban { word: "FIXME", reach: Reach::Text, instead: "fix it, or open an issue and write TODO(#number)" },
-    Ban {
-        word: "HashMap",
-        reach: Reach::PureCode,
-        instead: "use BTreeMap: its order is the same on every run",
-    },
-    Ban {
-        word: "HashSet",
-        reach: Reach::PureCode,
-        instead: "use BTreeSet: its order is the same on every run",
-    },
     Ban {
         word: "Instant::now",
         reach: Reach::PureCode,

@@ -337,7 +337,8 @@ impl Stage<'_> {
             let keys = first_key(place.position, self.block.window)..place.position + 1;
             let table = self.engine.softmax_table(keys.len() > SHORT_CONTEXT);
             let rule = AttentionRule { shift: self.block.score_shift, table };
-            attention(query, caches[place.chunk].head(self.index, head / group), keys, rule, out);
+            let head = caches[place.chunk].head(self.index, head / group);
+            attention(self.engine.isa(), query, head, keys, rule, out);
         };
         let longest = self.places.iter().map(|place| place.position).max().unwrap_or(0);
         if self.together && longest * q.len() > SHARED_ATTENTION {

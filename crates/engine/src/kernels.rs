@@ -7,7 +7,7 @@
 //! | [`panel`] | weights packed into panels of 16 rows |
 //! | [`activations`] | tokens' activations as rows of 16-bit numbers |
 //! | [`matmul`] | panels times tokens |
-//! | [`attention`] | key and value caches, scores and weighted sums |
+//! | [`attention`] | scores of 16 keys, weighted sums of values |
 //! | [`peak`] | what the machine can do at best, for benches |
 //!
 //! Why 16-bit products. `vpdpwssd` multiplies two 16-bit columns per lane and `vpdpbusd` four 8-bit ones, at the
@@ -21,7 +21,7 @@
 #![expect(unsafe_code, reason = "vector instructions and huge pages; each block says why it is sound")]
 
 pub mod activations;
-//ATT
+pub mod attention;
 pub mod huge_buffer;
 pub mod matmul;
 pub mod panel;

@@ -46,7 +46,8 @@ impl Home {
             None => bail!("no home folder is known; set {HOME_VARIABLE} to a folder for models and caches"),
         };
         // Absolute, so that the paths in the registry hold wherever the next command runs.
-        let root = std::path::absolute(&root).with_context(|| format!("{HOME_VARIABLE} is {}", root.display()))?;
+        let root =
+            std::path::absolute(&root).with_context(|| format!("{HOME_VARIABLE} is {}", root.display()))?;
         Ok(Self { root })
     }
 

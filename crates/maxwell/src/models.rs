@@ -330,7 +330,8 @@ pub(crate) fn write_record(home: &Home, record: &ModelRecord) -> anyhow::Result<
 pub(crate) fn record(home: &Home, name: &str) -> anyhow::Result<ModelRecord> {
     let path = home.model(name).join(RECORD_FILE);
     let bytes = read_bounded(&path, MAX_RECORD_BYTES)?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged; pull the model again", path.display()))
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is damaged; pull the model again", path.display()))
 }
 
 fn store(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {

@@ -16,7 +16,7 @@ mod tensor;
 mod tests;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::cursor::Cursor;
@@ -55,9 +55,9 @@ const ALIGNMENT_KEY: &str = "general.alignment";
 pub struct Gguf {
     version: u32,
     entries: Vec<(String, Value)>,
-    entry_index: HashMap<String, usize>,
+    entry_index: BTreeMap<String, usize>,
     tensors: Vec<TensorInfo>,
-    tensor_index: HashMap<String, usize>,
+    tensor_index: BTreeMap<String, usize>,
 }
 
 impl Gguf {
@@ -72,7 +72,7 @@ impl Gguf {
         let entry_count = cursor.count("the metadata count", MAX_ENTRIES)?;
 
         let mut entries = Vec::new();
-        let mut entry_index = HashMap::new();
+        let mut entry_index = BTreeMap::new();
         for _ in 0..entry_count {
             let (key, value) = value::read_entry(&mut cursor, &file)?;
             if entry_index.insert(key.clone(), entries.len()).is_some() {
@@ -86,7 +86,7 @@ impl Gguf {
         };
 
         let mut headers = Vec::new();
-        let mut tensor_index = HashMap::new();
+        let mut tensor_index = BTreeMap::new();
         for _ in 0..tensor_count {
             let header = tensor::read_header(&mut cursor)?;
             if tensor_index.insert(header.name().to_owned(), headers.len()).is_some() {

@@ -70,7 +70,10 @@ impl PackedActivations {
             if i32::from(i16::MIN) <= min && max <= i32::from(i16::MAX) {
                 self.push_row(token, 0, |x| x as i16);
             } else {
-                assert!(-MAX_ACTIVATION <= min && max <= MAX_ACTIVATION, "activation {min} or {max} is too wide");
+                assert!(
+                    -MAX_ACTIVATION <= min && max <= MAX_ACTIVATION,
+                    "activation {min} or {max} is too wide"
+                );
                 self.push_row(token, 0, |x| x as i16);
                 self.push_row(token, 16, |x| ((x - i32::from(x as i16)) >> 16) as i16);
             }

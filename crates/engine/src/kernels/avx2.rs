@@ -1,18 +1,21 @@
-//! The kernels for AVX2: the 16 rows of a panel in two registers, up to four activation rows at a time. Never
-//! rounds: every lane holds an integer below its range, as argued in `kernels.rs`.
+//! The kernels for AVX2: the 16 rows of a panel in the lanes of two registers, up to four rows of activations at a time.
+//! Never rounds: every lane holds an integer below its range, as argued in `kernels.rs`.
 
 use std::arch::x86_64::*;
 use std::array;
 
-use super::activations::{ActivationLine, RowsView};
+use super::activations::{ActivationLine, LINE_COLS, RowsView};
 use super::huge_buffer::Line;
 use super::matmul::TILE;
 use super::panel::{
-    Centre, FormatId, LAYOUTS, Numbers, PANEL_ROWS, PanelParts, PanelView, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K,
-    Q6_K, Q8_0, ROWS, WORDS, WORDS_MIN, WORDS_SHORT,
+    Centre, FormatId, LAYOUTS, Numbers, PANEL_ROWS, PanelParts, PanelView, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1,
+    Q5_K, Q6_K, Q8_0, ROWS, WORDS, WORDS_MIN, WORDS_SHORT,
 };
 
 type Products = [[i64; PANEL_ROWS]; TILE];
+
+/// 16 lanes of 32 bits, or 32 words.
+type Lanes = [__m256i; 2];
 
 /// See [`super::portable::expand`].
 #[target_feature(enable = "avx2,f16c")]
@@ -30,7 +33,7 @@ pub(super) fn expand(format: FormatId, panel: PanelView<'_>, out: &mut [Line]) {
     }
 }
 
-/// Multiplies a panel with the first rows of `x`, returns how many: 4, 2 or 1.
+/// Multiplies a panel with the first rows of `x`, up to four, and returns how many.
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn tile(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
     match format {
@@ -42,7 +45,7 @@ pub(super) fn tile(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out:
         Q4_K => tile_format::<Q4_K>(panel, x, out),
         Q5_K => tile_format::<Q5_K>(panel, x, out),
         Q6_K => tile_format::<Q6_K>(panel, x, out),
-        ROWS => tile_rows_format(panel, x, out),
+        ROWS => tile_rows(panel, x, out),
         WORDS_MIN => tile_format::<WORDS_MIN>(panel, x, out),
         WORDS => tile_format::<WORDS>(panel, x, out),
         WORDS_SHORT => tile_format::<WORDS_SHORT>(panel, x, out),
@@ -52,7 +55,7 @@ pub(super) fn tile(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out:
 
 #[target_feature(enable = "avx2,f16c")]
 fn tile_format<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    match x.lines.len() / x.lines_per_row {
+    match x.rows() {
         0 => 0,
         1 => sub_blocks_times::<FORMAT, 1>(panel, x, out),
         2 | 3 => sub_blocks_times::<FORMAT, 2>(panel, x, out),
@@ -61,16 +64,16 @@ fn tile_format<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, ou
 }
 
 #[target_feature(enable = "avx2,f16c")]
-fn tile_rows_format(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    match x.lines.len() / x.lines_per_row {
+fn tile_rows(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+    match x.rows() {
         0 => 0,
         1 => rows_times::<1>(panel, x, out),
-        2 | 3 => rows_times::<2>(panel, x, out),
-        _ => rows_times::<4>(panel, x, out),
+        _ => rows_times::<2>(panel, x, out),
     }
 }
 
-/// N activation rows times one panel of sub-blocks.
+/// A panel of sub-blocks times N rows.
+#[inline(never)]
 #[target_feature(enable = "avx2,f16c")]
 fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
     panel: PanelView<'_>,
@@ -78,33 +81,30 @@ fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
     out: &mut Products,
 ) -> usize {
     let layout = const { LAYOUTS[FORMAT] };
-    let lines_per_row = x.lines_per_row;
-    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * lines_per_row..][..lines_per_row]);
-    let x_sums: [&[i32]; N] = array::from_fn(|n| &x.sums[n * lines_per_row..][..lines_per_row]);
+    // A line of activations covers one sub-block of 32 columns or two of 16.
+    let parts = const { LINE_COLS / LAYOUTS[FORMAT].sub_len };
+    let lines = panel.sub_blocks / parts;
+    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * x.lines_per_row..][..lines]);
+    let x_sums: [&[i32]; N] = array::from_fn(|n| &x.sums[n * x.lines_per_row..][..lines]);
     let mut sums = [Sums::zero(); N];
-    for index in 0..panel.sub_blocks {
-        // A line of activations covers one sub-block of 32 columns or two of 16.
-        let (line, first_pair) = if layout.sub_len == 32 { (index, 0) } else { (index / 2, index % 2 * 8) };
-        let low = &panel.low[index * layout.low_lines()..][..layout.low_lines()];
-        let high = &panel.high[index * layout.high_lines()..][..layout.high_lines()];
-        let mut dots: [[__m256i; 2]; N] = array::from_fn(|n| match layout.centre {
-            Centre::FromSum(bits) => [_mm256_set1_epi32(-(x_sums[n][line] << bits)); 2],
-            Centre::None | Centre::FromCode(_) => [_mm256_setzero_si256(); 2],
-        });
-        for step in 0..layout.steps() {
-            let words = words_of::<FORMAT>(low, high, step);
-            for n in 0..N {
-                add_products(&mut dots[n], words, pair(&x_lines[n][line], first_pair + step));
+    for line in 0..lines {
+        let x_sums: [i32; N] = array::from_fn(|n| x_sums[n][line]);
+        for part in 0..parts {
+            let index = line * parts + part;
+            if layout.low_bits < 16 {
+                panel.prefetch(&layout, index);
             }
-        }
-        let scale = number(panel.scales, layout.scales, panel.grid, index);
-        for n in 0..N {
-            sums[n].add(dots[n], scale);
-        }
-        if layout.mins as u8 != Numbers::None as u8 {
-            let min = number(panel.mins, layout.mins, panel.grid, index);
+            let x = array::from_fn(|n| &x_lines[n][line].0[part * layout.sub_len..][..layout.sub_len]);
+            let dots = dot_products::<FORMAT, N>(panel, index, x, x_sums);
+            let scale = number(panel.scales, layout.scales, panel.grid, index);
             for n in 0..N {
-                sums[n].add([_mm256_set1_epi32(x_sums[n][line]); 2], min);
+                sums[n].add(dots[n], scale);
+            }
+            if const { LAYOUTS[FORMAT].has_mins() } {
+                let min = number(panel.mins, layout.mins, panel.grid, index);
+                for n in 0..N {
+                    sums[n].add([_mm256_set1_epi32(x_sums[n]); 2], min);
+                }
             }
         }
     }
@@ -114,43 +114,72 @@ fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
     N
 }
 
-/// N activation rows times one panel of 16-bit weights, as 256 * high byte (signed) + low byte: over 32 columns
-/// the sums stay below 32 * 255 * 2^15 < 2^28.
+/// The codes of one sub-block times N rows, 16 rows of weights in 32-bit lanes.
+#[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    let low_bytes = _mm256_set1_epi16(255);
-    let lines_per_row = x.lines_per_row;
-    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * lines_per_row..][..lines_per_row]);
-    let mut sums = [Sums::zero(); N];
-    for (index, lines) in panel.low.chunks_exact(16).enumerate() {
-        let mut low = [[_mm256_setzero_si256(); 2]; N];
-        let mut high = [[_mm256_setzero_si256(); 2]; N];
-        for (step, line) in lines.iter().enumerate() {
-            let words = load(line);
-            let low_words = words.map(|words| _mm256_and_si256(words, low_bytes));
-            let high_words = words.map(|words| _mm256_srai_epi16::<8>(words));
-            for n in 0..N {
-                let pair = pair(&x_lines[n][index], step);
-                add_products(&mut low[n], low_words, pair);
-                add_products(&mut high[n], high_words, pair);
-            }
-        }
-        for n in 0..N {
-            sums[n].add(low[n], [_mm256_set1_epi32(1); 2]);
-            sums[n].add(high[n], [_mm256_set1_epi32(256); 2]);
-        }
+fn dot_products<const FORMAT: FormatId, const N: usize>(
+    panel: PanelView<'_>,
+    index: usize,
+    x: [&[i16]; N],
+    x_sums: [i32; N],
+) -> [Lanes; N] {
+    let layout = const { LAYOUTS[FORMAT] };
+    let group_lines = const { LAYOUTS[FORMAT].low_bits / 4 };
+    let mut dots: [Lanes; N] = array::from_fn(|n| match layout.centre {
+        Centre::FromSum(bits) => [_mm256_set1_epi32(-(x_sums[n] << bits)); 2],
+        Centre::None | Centre::FromCode(_) => [_mm256_setzero_si256(); 2],
+    });
+    let low = &panel.low[index * layout.low_lines()..][..layout.low_lines()];
+    let mut high = first_high::<FORMAT>(panel.high, index);
+    for group in 0..layout.steps() / 4 {
+        let low = &low[group * group_lines..][..group_lines];
+        let x = x.map(|x| &x.as_chunks::<8>().0[group]);
+        add_step::<FORMAT, 0, N>(&mut dots, low, high, x);
+        add_step::<FORMAT, 1, N>(&mut dots, low, high, x);
+        add_step::<FORMAT, 2, N>(&mut dots, low, high, x);
+        add_step::<FORMAT, 3, N>(&mut dots, low, high, x);
+        high = next_high::<FORMAT>(high);
     }
+    dots
+}
+
+/// Step `STEP` of four: two columns times N rows.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn add_step<const FORMAT: FormatId, const STEP: usize, const N: usize>(
+    dots: &mut [Lanes; N],
+    low: &[Line],
+    high: Lanes,
+    x: [&[i16; 8]; N],
+) {
+    let words = words_of::<FORMAT, STEP>(low, high);
     for n in 0..N {
-        sums[n].store(&mut out[n]);
+        multiply_add(&mut dots[n], words, pair::<STEP>(x[n]));
     }
-    N
+}
+
+/// `sums + words[0] * pair[0] + words[1] * pair[1]` in lanes of two words.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn multiply_add(sums: &mut Lanes, words: Lanes, pair: __m256i) {
+    for (sum, words) in sums.iter_mut().zip(words) {
+        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(words, pair));
+    }
+}
+
+/// Two neighbouring activations in every lane.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn pair<const STEP: usize>(x: &[i16; 8]) -> __m256i {
+    let [first, second] = x.as_chunks::<2>().0[STEP];
+    _mm256_set1_epi32(i32::from(second) << 16 | i32::from(first.cast_unsigned()))
 }
 
 /// 64-bit sums of the rows 0 to 7 and 8 to 15 with even and with odd numbers.
 #[derive(Clone, Copy)]
 struct Sums {
-    even: [__m256i; 2],
-    odd: [__m256i; 2],
+    even: Lanes,
+    odd: Lanes,
 }
 
 impl Sums {
@@ -163,7 +192,7 @@ impl Sums {
     /// Adds products of 32-bit lanes.
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    fn add(&mut self, a: [__m256i; 2], b: [__m256i; 2]) {
+    fn add(&mut self, a: Lanes, b: Lanes) {
         for half in 0..2 {
             // `vpmuldq` multiplies the low halves of 64-bit lanes, signed.
             let (a_odd, b_odd) = (_mm256_srli_epi64::<32>(a[half]), _mm256_srli_epi64::<32>(b[half]));
@@ -176,11 +205,10 @@ impl Sums {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
     fn store(&self, out: &mut [i64; PANEL_ROWS]) {
-        for half in 0..2 {
+        for (half, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
             // Rows 0 1 4 5 and 2 3 6 7 of this half.
             let first = _mm256_unpacklo_epi64(self.even[half], self.odd[half]);
             let second = _mm256_unpackhi_epi64(self.even[half], self.odd[half]);
-            let out = &mut out[8 * half..][..8];
             // SAFETY: eight numbers of 64 bits are two registers; the stores need no alignment.
             unsafe {
                 let out = out.as_mut_ptr().cast::<__m256i>();
@@ -191,12 +219,52 @@ impl Sums {
     }
 }
 
-/// Adds the products of words and activations to 32-bit lanes; a lane is two columns of one row.
+/// N rows times one panel of 16-bit weights, as 256 * high byte (signed) + low byte: over 32 columns the sums stay below
+/// 32 * 255 * 2^15 < 2^28.
+#[inline(never)]
+#[target_feature(enable = "avx2,f16c")]
+fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+    let x_lines: [&[ActivationLine]; N] =
+        array::from_fn(|n| &x.lines[n * x.lines_per_row..][..x.lines_per_row]);
+    let mut sums = [Sums::zero(); N];
+    for (index, lines) in panel.low.chunks_exact(LINE_COLS / 2).enumerate() {
+        panel.prefetch(const { &LAYOUTS[ROWS] }, index);
+        let mut low = [[_mm256_setzero_si256(); 2]; N];
+        let mut high = [[_mm256_setzero_si256(); 2]; N];
+        for (group, lines) in lines.as_chunks::<4>().0.iter().enumerate() {
+            let x = array::from_fn(|n| &x_lines[n][index].0.as_chunks::<8>().0[group]);
+            add_row_step::<0, N>(&mut low, &mut high, lines, x);
+            add_row_step::<1, N>(&mut low, &mut high, lines, x);
+            add_row_step::<2, N>(&mut low, &mut high, lines, x);
+            add_row_step::<3, N>(&mut low, &mut high, lines, x);
+        }
+        for n in 0..N {
+            sums[n].add(low[n], [_mm256_set1_epi32(1); 2]);
+            sums[n].add(high[n], [_mm256_set1_epi32(256); 2]);
+        }
+    }
+    for n in 0..N {
+        sums[n].store(&mut out[n]);
+    }
+    N
+}
+
+/// Step `STEP` of four: two columns of 16-bit weights times N rows.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn add_products(dots: &mut [__m256i; 2], words: [__m256i; 2], pair: __m256i) {
-    for (dots, words) in dots.iter_mut().zip(words) {
-        *dots = _mm256_add_epi32(*dots, _mm256_madd_epi16(words, pair));
+fn add_row_step<const STEP: usize, const N: usize>(
+    low: &mut [Lanes; N],
+    high: &mut [Lanes; N],
+    lines: &[Line; 4],
+    x: [&[i16; 8]; N],
+) {
+    let words = load(&lines[STEP]);
+    let low_words = words.map(|words| _mm256_and_si256(words, _mm256_set1_epi16(255)));
+    let high_words = words.map(|words| _mm256_srai_epi16::<8>(words));
+    for n in 0..N {
+        let pair = pair::<STEP>(x[n]);
+        multiply_add(&mut low[n], low_words, pair);
+        multiply_add(&mut high[n], high_words, pair);
     }
 }
 
@@ -205,17 +273,21 @@ fn expand_format<const FORMAT: FormatId>(panel: PanelView<'_>, out: &mut [Line])
     let from = const { LAYOUTS[FORMAT] };
     let to = const { LAYOUTS[LAYOUTS[FORMAT].expanded()] };
     let parts = PanelParts::new(&to, out, panel.sub_blocks);
-    for index in 0..panel.sub_blocks {
-        let low = &panel.low[index * from.low_lines()..][..from.low_lines()];
-        let high = &panel.high[index * from.high_lines()..][..from.high_lines()];
-        let words = &mut parts.low[index * to.low_lines()..][..to.low_lines()];
-        for (step, line) in words.iter_mut().enumerate() {
-            let mut words = words_of::<FORMAT>(low, high, step);
-            if let Centre::FromSum(bits) = from.centre {
-                words = words.map(|words| _mm256_sub_epi16(words, _mm256_set1_epi16(1 << bits)));
-            }
-            store(line, words);
+    let groups = from.steps() / 4;
+    let mut high = [_mm256_setzero_si256(); 2];
+    let low = panel.low.chunks_exact(from.low_bits / 4);
+    for (group, (low, words)) in low.zip(parts.low.as_chunks_mut::<4>().0).enumerate() {
+        if group % groups == 0 {
+            panel.prefetch(&from, group / groups);
+            high = first_high::<FORMAT>(panel.high, group / groups);
         }
+        store_words::<FORMAT, 0>(words, low, high);
+        store_words::<FORMAT, 1>(words, low, high);
+        store_words::<FORMAT, 2>(words, low, high);
+        store_words::<FORMAT, 3>(words, low, high);
+        high = next_high::<FORMAT>(high);
+    }
+    for index in 0..panel.sub_blocks {
         store(&mut parts.scales[index], number(panel.scales, from.scales, panel.grid, index));
         if let Some(line) = parts.mins.get_mut(index) {
             store(line, number(panel.mins, from.mins, panel.grid, index));
@@ -223,23 +295,51 @@ fn expand_format<const FORMAT: FormatId>(panel: PanelView<'_>, out: &mut [Line])
     }
 }
 
-/// The 16 rows' codes of two columns as words.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn words_of<const FORMAT: FormatId>(low: &[Line], high: &[Line], step: usize) -> [__m256i; 2] {
+fn store_words<const FORMAT: FormatId, const STEP: usize>(to: &mut [Line; 4], low: &[Line], high: Lanes) {
+    let mut words = words_of::<FORMAT, STEP>(low, high);
+    if let Centre::FromSum(bits) = const { LAYOUTS[FORMAT].centre } {
+        words = words.map(|words| _mm256_sub_epi16(words, _mm256_set1_epi16(1 << bits)));
+    }
+    store(&mut to[STEP], words);
+}
+
+/// The second plane of a sub-block, if there is one.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn first_high<const FORMAT: FormatId>(high: &[Line], index: usize) -> Lanes {
+    if const { LAYOUTS[FORMAT].high_bits > 0 } { load(&high[index]) } else { [_mm256_setzero_si256(); 2] }
+}
+
+/// Moves the second plane on by four steps.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn next_high<const FORMAT: FormatId>(high: Lanes) -> Lanes {
+    match const { LAYOUTS[FORMAT].high_bits } {
+        1 => high.map(|high| _mm256_srli_epi16::<4>(high)),
+        2 => high.map(|high| _mm256_srli_epi16::<8>(high)),
+        _ => high,
+    }
+}
+
+/// The 16 rows' codes of two columns as words: step `STEP` of the four that are in the lines `low` of the first plane and
+/// in the lowest bits of the words of `high`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn words_of<const FORMAT: FormatId, const STEP: usize>(low: &[Line], high: Lanes) -> Lanes {
     let layout = const { LAYOUTS[FORMAT] };
     let per_word = 16 / layout.low_bits;
-    let field = step % per_word;
-    let low = load(&low[step / per_word]);
-    let high = if layout.high_bits > 0 { load(&high[0]) } else { low };
+    let field = STEP % per_word;
+    let low = load(&low[STEP / per_word]);
     array::from_fn(|half| {
         let mut words = shift_right(low[half], (field * layout.low_bits) as i32);
         if field + 1 < per_word {
             words = _mm256_and_si256(words, _mm256_set1_epi16((1 << layout.low_bits) - 1));
         }
         if layout.high_bits > 0 {
-            // The field of this step, moved to bit 4.
-            let moved = shift_right(high[half], (step * layout.high_bits) as i32 - 4);
+            // Moved to bit 4, above the first plane's.
+            let moved = shift_right(high[half], (STEP * layout.high_bits) as i32 - 4);
             let mask = _mm256_set1_epi16(((1 << layout.high_bits) - 1) << 4);
             words = _mm256_or_si256(words, _mm256_and_si256(moved, mask));
         }
@@ -250,7 +350,7 @@ fn words_of<const FORMAT: FormatId>(low: &[Line], high: &[Line], step: usize) ->
     })
 }
 
-/// Words moved right by `bits`, left if negative. A constant once the loop over steps is unrolled.
+/// Words moved right by a constant, left if it is negative.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn shift_right(words: __m256i, bits: i32) -> __m256i {
@@ -264,7 +364,7 @@ fn shift_right(words: __m256i, bits: i32) -> __m256i {
 /// 16 rows' scales or minima as integers.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> [__m256i; 2] {
+fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> Lanes {
     match form {
         Numbers::None => [_mm256_set1_epi32(1); 2],
         Numbers::Int => load(&lines[index]),
@@ -274,25 +374,17 @@ fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> [__m256i; 2
                 let halves = &lines[index / 2].0[index % 2 * 32 + half * 16..][..16];
                 // SAFETY: 16 bytes are there; the load needs no alignment.
                 let halves = unsafe { _mm_loadu_si128(halves.as_ptr().cast()) };
-                // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was chosen
-                // such that the product is an integer of at most 31 bits, so the conversion has nothing to round.
+                // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was chosen such that
+                // the product is an integer of at most 31 bits, so that the conversion to i32 has nothing to round.
                 _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtph_ps(halves), unit))
             })
         }
     }
 }
 
-/// Two neighbouring activations in every lane.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn pair(line: &ActivationLine, pair: usize) -> __m256i {
-    let [first, second] = line.0.as_chunks::<2>().0[pair];
-    _mm256_set1_epi32(i32::from(second) << 16 | i32::from(first.cast_unsigned()))
-}
-
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn load(line: &Line) -> [__m256i; 2] {
+fn load(line: &Line) -> Lanes {
     let start = line.0.as_ptr().cast::<__m256i>();
     // SAFETY: a line is 64 aligned bytes.
     unsafe { [_mm256_load_si256(start), _mm256_load_si256(start.add(1))] }
@@ -300,7 +392,7 @@ fn load(line: &Line) -> [__m256i; 2] {
 
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn store(line: &mut Line, [first, second]: [__m256i; 2]) {
+fn store(line: &mut Line, [first, second]: Lanes) {
     let start = line.0.as_mut_ptr().cast::<__m256i>();
     // SAFETY: a line is 64 aligned bytes.
     unsafe {

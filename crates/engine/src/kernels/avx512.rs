@@ -9,8 +9,8 @@ use super::activations::{ActivationLine, LINE_COLS, RowsView};
 use super::huge_buffer::Line;
 use super::matmul::TILE;
 use super::panel::{
-    Centre, FormatId, LAYOUTS, Numbers, PANEL_ROWS, PanelParts, PanelView, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0,
-    ROWS, WORDS, WORDS_MIN, WORDS_SHORT,
+    Centre, FormatId, LAYOUTS, Numbers, PANEL_ROWS, PanelParts, PanelView, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1,
+    Q5_K, Q6_K, Q8_0, ROWS, WORDS, WORDS_MIN, WORDS_SHORT,
 };
 
 type Products = [[i64; PANEL_ROWS]; TILE];
@@ -67,7 +67,11 @@ fn tile_one<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: 
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile_two<const FORMAT: FormatId>(panels: [PanelView<'_>; 2], x: RowsView<'_>, out: &mut Products) -> usize {
+fn tile_two<const FORMAT: FormatId>(
+    panels: [PanelView<'_>; 2],
+    x: RowsView<'_>,
+    out: &mut Products,
+) -> usize {
     match x.rows() {
         0 => 0,
         1 => sub_blocks_times::<FORMAT, 2, 1, 4>(panels, x, out),
@@ -164,13 +168,21 @@ fn dot_products<const FORMAT: FormatId, const P: usize, const N: usize, const CH
         add_step::<FORMAT, 3, P, N, CHAINS>(&mut dots, low, high, x);
         high = high.map(|high| next_high::<FORMAT>(high));
     }
-    dots.map(|dots| dots.map(|dots| dots.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b))))
+    dots.map(|dots| {
+        dots.map(|dots| dots.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b)))
+    })
 }
 
 /// Step `STEP` of four: two columns of P panels times N rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn add_step<const FORMAT: FormatId, const STEP: usize, const P: usize, const N: usize, const CHAINS: usize>(
+fn add_step<
+    const FORMAT: FormatId,
+    const STEP: usize,
+    const P: usize,
+    const N: usize,
+    const CHAINS: usize,
+>(
     dots: &mut [[[__m512i; CHAINS]; N]; P],
     low: [&[Line]; P],
     high: [__m512i; P],
@@ -266,7 +278,8 @@ impl Sums {
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * x.lines_per_row..][..x.lines_per_row]);
+    let x_lines: [&[ActivationLine]; N] =
+        array::from_fn(|n| &x.lines[n * x.lines_per_row..][..x.lines_per_row]);
     let mut sums = [Sums::zero(); N];
     for (index, lines) in panel.low.chunks_exact(LINE_COLS / 2).enumerate() {
         panel.prefetch(const { &LAYOUTS[ROWS] }, index);
@@ -300,7 +313,8 @@ fn add_row_step<const STEP: usize, const N: usize>(
     x: [&[i16; 8]; N],
 ) {
     let words = load(&lines[STEP]);
-    let (low_words, high_words) = (_mm512_and_si512(words, _mm512_set1_epi16(255)), _mm512_srai_epi16::<8>(words));
+    let (low_words, high_words) =
+        (_mm512_and_si512(words, _mm512_set1_epi16(255)), _mm512_srai_epi16::<8>(words));
     for n in 0..N {
         [low[n], high[n]] = multiply_add::<STEP, 2>([low[n], high[n]], [low_words, high_words], x[n]);
     }

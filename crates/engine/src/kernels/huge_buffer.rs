@@ -81,7 +81,8 @@ impl HugeBuffer {
         // One page more than needed, so that a multiple of the huge page lies inside.
         let used = bytes.checked_next_multiple_of(HUGE_PAGE)?;
         let bytes = used.checked_add(HUGE_PAGE)?;
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new private mapping at an address of the system's choice touches no memory of ours.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {

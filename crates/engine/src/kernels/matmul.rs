@@ -122,7 +122,13 @@ impl<'a> Job<'a> {
     }
 
     /// Adds the products of some rows to the sums of their tokens.
-    fn add_tile(&self, panel: usize, rows: Range<usize>, tile: &[[i64; PANEL_ROWS]], sums: &mut [[i64; PANEL_ROWS]]) {
+    fn add_tile(
+        &self,
+        panel: usize,
+        rows: Range<usize>,
+        tile: &[[i64; PANEL_ROWS]],
+        sums: &mut [[i64; PANEL_ROWS]],
+    ) {
         let shifts = self.weights.panel_shifts(panel);
         for (row, products) in rows.zip(tile) {
             let row = self.x.row(row);

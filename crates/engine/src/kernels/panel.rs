@@ -99,7 +99,13 @@ pub(super) const WORDS_SHORT: FormatId = 11;
 /// All layouts, by [`FormatId`].
 pub(super) const LAYOUTS: [Layout; 12] = {
     use Numbers::{Half, Int};
-    const fn layout(low_bits: usize, high_bits: usize, scales: Numbers, mins: Numbers, centre: Centre) -> Layout {
+    const fn layout(
+        low_bits: usize,
+        high_bits: usize,
+        scales: Numbers,
+        mins: Numbers,
+        centre: Centre,
+    ) -> Layout {
         Layout { sub_len: 32, low_bits, high_bits, scales, mins, centre }
     }
     [
@@ -423,18 +429,11 @@ fn put(plane: &mut [Line], bits: usize, col: usize, lane: usize, code: u16) {
     write_word(line, word, read_word(line, word) | code << (bits * (step % per_word)));
 }
 
-/// Inverse of [`put`].
-pub(super) fn get(plane: &[Line], bits: usize, col: usize, lane: usize) -> u16 {
-    let (step, per_word) = (col / 2, 16 / bits);
-    let word = read_word(&plane[step / per_word], 2 * lane + col % 2) >> (bits * (step % per_word));
-    if bits == 16 { word } else { word & ((1 << bits) - 1) }
-}
-
 fn write_number(to: &mut [Line], form: Numbers, grid: i32, index: usize, lane: usize, value: i32) {
     match form {
         Numbers::None => {}
         Numbers::Half => write_word(&mut to[index / 2], index % 2 * 16 + lane, half_bits(value, grid)),
-        Numbers::Int => to[index].0[4 * lane..][..4].copy_from_slice(&value.to_le_bytes()),
+        Numbers::Int => write_int(&mut to[index], lane, value),
     }
 }
 
@@ -450,12 +449,42 @@ pub(super) fn read_number(from: &[Line], form: Numbers, grid: i32, index: usize,
     }
 }
 
-pub(super) fn write_word(line: &mut Line, word: usize, value: u16) {
+/// Sets 32-bit number `lane` of a line.
+pub(super) fn write_int(line: &mut Line, lane: usize, value: i32) {
+    line.0[4 * lane..][..4].copy_from_slice(&value.to_le_bytes());
+}
+
+/// All 32-bit numbers of a line.
+pub(super) fn read_ints(line: &Line) -> [i32; PANEL_ROWS] {
+    let mut ints = [0; PANEL_ROWS];
+    for (int, bytes) in ints.iter_mut().zip(line.0.as_chunks::<4>().0) {
+        *int = i32::from_le_bytes(*bytes);
+    }
+    ints
+}
+
+fn write_word(line: &mut Line, word: usize, value: u16) {
     line.0[2 * word..][..2].copy_from_slice(&value.to_le_bytes());
 }
 
-pub(super) fn read_word(line: &Line, word: usize) -> u16 {
+fn read_word(line: &Line, word: usize) -> u16 {
     u16::from_le_bytes([line.0[2 * word], line.0[2 * word + 1]])
+}
+
+/// All words of a line.
+pub(super) fn read_words(line: &Line) -> [u16; 2 * PANEL_ROWS] {
+    let mut words = [0; 2 * PANEL_ROWS];
+    for (word, bytes) in words.iter_mut().zip(line.0.as_chunks::<2>().0) {
+        *word = u16::from_le_bytes(*bytes);
+    }
+    words
+}
+
+/// Inverse of [`read_words`].
+pub(super) fn write_words(line: &mut Line, words: [u16; 2 * PANEL_ROWS]) {
+    for (bytes, word) in line.0.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
 }
 
 /// The f16 that equals `value * 2^-grid`.

@@ -130,7 +130,9 @@ fn check(weights: &Weights, x: &[i32]) {
     let mut buffer = TileBuffer::new();
     for isa in Isa::available() {
         let (panels, tokens) = (packed.panels(), activations.tokens());
-        for (panels, tokens) in [(0..panels, 0..tokens), (panels / 2..panels, tokens / 3..tokens), (0..1, 0..1)] {
+        for (panels, tokens) in
+            [(0..panels, 0..tokens), (panels / 2..panels, tokens / 3..tokens), (0..1, 0..1)]
+        {
             let got = matmul(isa, &packed, panels.clone(), &activations, tokens.clone(), &mut buffer);
             assert_eq!(got.len(), panels.len() * tokens.len());
             for (tile, got) in got.iter().enumerate() {
@@ -207,7 +209,8 @@ fn every_kind_and_tile_size() {
 #[test]
 fn matrices_packed_together_stay_apart() {
     let random = &mut Random(13);
-    let all: Vec<Weights> = BlockKind::ALL.iter().map(|&kind| blocks(random, kind, 40, 256, Codes::Random)).collect();
+    let all: Vec<Weights> =
+        BlockKind::ALL.iter().map(|&kind| blocks(random, kind, 40, 256, Codes::Random)).collect();
     let packed = PackedMatrix::pack_all(&all.iter().collect::<Vec<_>>()).expect("memory");
     let x: Vec<i16> = (0..256).map(|_| random.next() as i16).collect();
     let mut activations = PackedActivations::new();

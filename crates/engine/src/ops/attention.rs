@@ -6,6 +6,8 @@ use std::ops::Range;
 use model::ops::attention as meaning;
 
 use crate::cache::{HeadCache, KEY_LANES};
+use crate::kernels::Isa;
+use crate::kernels::attention::{self as kernel, Pair};
 
 /// What one attention row needs besides its operands.
 #[derive(Clone, Copy, Debug)]
@@ -17,24 +19,32 @@ pub struct AttentionRule<'t> {
 }
 
 /// Output of `query` over the cached positions `keys` into `out` (head_dim).
-pub fn attention(query: &[i32], head: &HeadCache, keys: Range<usize>, rule: AttentionRule<'_>, out: &mut [i32]) {
+pub fn attention(
+    isa: Isa,
+    query: &[i32],
+    head: &HeadCache,
+    keys: Range<usize>,
+    rule: AttentionRule<'_>,
+    out: &mut [i32],
+) {
     if !(0..32).contains(&rule.shift) || !fits(query, head) || head.wide.range(keys.clone()).next().is_some() {
         return plain(query, head, keys, rule, out);
     }
     let first = keys.start / KEY_LANES * KEY_LANES;
-    let mut scores = score(query, head, first..keys.end);
+    let mut scores = score(isa, query, head, first..keys.end);
     let skip = keys.start - first;
     // From here on entry j belongs to position first + j; those before the window weigh nothing.
     let max = scores[skip..].iter().copied().max().unwrap_or(0);
+    scores[..skip].fill(0);
     let mut sum = 0_u32;
-    for (j, score) in scores.iter_mut().enumerate() {
-        // Both differ by less than 2^32.
+    for score in &mut scores[skip..] {
+        // Both are 32-bit numbers, so their difference is an unsigned one.
         let distance = max.wrapping_sub(*score).cast_unsigned() >> rule.shift;
-        let weight = if j < skip { 0 } else { rule.table.get(distance as usize).copied().unwrap_or(0) };
+        let weight = rule.table.get(distance as usize).copied().unwrap_or(0);
         sum += weight;
         *score = weight.cast_signed();
     }
-    let weighted = weigh(&scores, head, first, query.len());
+    let weighted = weigh(isa, &scores, head, first, query.len());
     divide(&weighted, sum, out);
 }
 
@@ -48,53 +58,42 @@ fn fits(query: &[i32], head: &HeadCache) -> bool {
 }
 
 /// Scores of whole groups of 16 positions, cut to `keys`.
-fn score(query: &[i32], head: &HeadCache, keys: Range<usize>) -> Vec<i32> {
-    let pairs = query.len() / 2;
+fn score(isa: Isa, query: &[i32], head: &HeadCache, keys: Range<usize>) -> Vec<i32> {
     let (query, _) = query.as_chunks::<2>();
+    let query: Vec<Pair> = query.iter().map(|[a, b]| [*a as i16, *b as i16]).collect();
     let mut scores = Vec::with_capacity(keys.len() + KEY_LANES);
-    for group in head.keys.chunks_exact(pairs).take(keys.end.div_ceil(KEY_LANES)).skip(keys.start / KEY_LANES) {
-        let mut sums = [0_i32; KEY_LANES];
-        for (lanes, [a, b]) in group.iter().zip(query) {
-            for (sum, [k, l]) in sums.iter_mut().zip(lanes) {
-                *sum += i32::from(*k) * a + i32::from(*l) * b;
-            }
-        }
-        scores.extend_from_slice(&sums);
+    let groups = head.keys.chunks_exact(query.len());
+    for group in groups.take(keys.end.div_ceil(KEY_LANES)).skip(keys.start / KEY_LANES) {
+        scores.extend_from_slice(&kernel::score(isa, group, &query));
     }
     scores.truncate(keys.len());
     scores
 }
 
-/// `sum_j weights[j] * value[first + j]`, in 32 bits as long as the weights' sum times the largest value fits.
-fn weigh(weights: &[i32], head: &HeadCache, first: usize, dim: usize) -> Vec<i64> {
-    let limit = i32::MAX.cast_unsigned() / head.value_max.max(1);
+/// `sum_j weights[j] * value[first + j]`: in 32 bits over runs whose weights' sum times the largest value
+/// fits, then in 64.
+fn weigh(isa: Isa, weights: &[i32], head: &HeadCache, first: usize, dim: usize) -> Vec<i64> {
+    let pairs: Vec<Pair> =
+        weights.chunks(2).map(|pair| [pair[0] as i16, pair.get(1).map_or(0, |w| *w as i16)]).collect();
+    // Two weights are below 2^16 and values below 2^15, so one pair always fits.
+    let limit = i32::MAX / head.value_max.max(1).cast_signed();
     let mut total = vec![0_i64; dim];
     let mut part = vec![0_i32; dim];
-    let mut budget = limit;
-    for (values, pair) in head.values[first / 2 * dim..].chunks_exact(dim).zip(weights.chunks(2)) {
-        let (a, b) = (pair[0], pair.get(1).copied().unwrap_or(0));
-        let need = a.cast_unsigned() + b.cast_unsigned();
-        if need == 0 {
-            continue;
+    let (mut rest, mut values) = (&pairs[..], &head.values[first / 2 * dim..]);
+    while !rest.is_empty() {
+        let mut sum = 0;
+        let run = rest.iter().take_while(|[a, b]| {
+            sum += i32::from(*a) + i32::from(*b);
+            sum <= limit
+        });
+        let run = run.count().max(1);
+        kernel::weigh(isa, values, &rest[..run], &mut part);
+        for (total, part) in total.iter_mut().zip(&part) {
+            *total += i64::from(*part);
         }
-        if need > budget {
-            flush(&mut part, &mut total);
-            budget = limit;
-        }
-        // Two weights are below 2^16 and values below 2^15, so one pair always fits the whole limit.
-        budget -= need;
-        for (sum, [v, w]) in part.iter_mut().zip(values) {
-            *sum += i32::from(*v) * a + i32::from(*w) * b;
-        }
+        (rest, values) = (&rest[run..], &values[run * dim..]);
     }
-    flush(&mut part, &mut total);
     total
-}
-
-fn flush(part: &mut [i32], total: &mut [i64]) {
-    for (total, part) in total.iter_mut().zip(part) {
-        *total += i64::from(std::mem::take(part));
-    }
 }
 
 /// `model::ops::attention::divide_round` for all of `numerators` by one multiplication each. `sum` is at least

@@ -2,4 +2,5 @@
 
 mod bits;
 mod models;
+mod real_model;
 mod sampling;

@@ -128,12 +128,15 @@ fn finished(claim: &Claim, issued: Option<&Nonce>, judged: &Judged) -> Finished 
     text.push_str(&match fresh {
         None => "  freshness not checked: no nonce was given\n".to_owned(),
         Some(true) if claim.settings.is_greedy() => {
-            "  the nonce is the issued one; at temperature 0 that does not show a fresh computation\n".to_owned()
+            "  the nonce is the issued one; at temperature 0 that does not show a fresh computation\n"
+                .to_owned()
         }
         Some(true) => "  the nonce is the issued one\n".to_owned(),
         Some(false) => "  the nonce is not the issued one\n".to_owned(),
     });
-    text.push_str(&format!("  {tokens} tokens judged in {seconds:.2} s, model loaded in {load_seconds:.2} s"));
+    text.push_str(&format!(
+        "  {tokens} tokens judged in {seconds:.2} s, model loaded in {load_seconds:.2} s"
+    ));
     Finished {
         exit: Exit::of(verdict),
         json: json!({

@@ -76,7 +76,11 @@ pub(crate) fn run(arguments: &DemoArguments, shell: &Shell) -> anyhow::Result<Fi
         nonce,
         client_seed: ClientSeed::from_bytes([0; ID_BYTES]),
     };
-    shell.terminal.note(format_args!("honest run: {} tokens at temperature 0.8 on {}", arguments.tokens, opened.display_name()));
+    shell.terminal.note(format_args!(
+        "honest run: {} tokens at temperature 0.8 on {}",
+        arguments.tokens,
+        opened.display_name()
+    ));
     let (completed, figures) = generate(&engine, request.clone(), |_| Ok(()))?;
     let claim = completed.into_claim(model, request.clone(), model.template.is_some());
     if claim.output_ids.len() < 2 {

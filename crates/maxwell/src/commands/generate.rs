@@ -3,7 +3,7 @@
 mod settings;
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
@@ -70,6 +70,9 @@ figures go to standard error. The same model, prompt, settings, seed and nonce g
 pub(crate) fn run(arguments: &GenerateArguments, shell: &Shell) -> anyhow::Result<Finished> {
     let settings = arguments.settings.settings()?;
     let prompt = read_prompt(&arguments.prompt)?;
+    if let Some(path) = &arguments.claim {
+        check_writable(path)?;
+    }
     let opened = models::open(&shell.home, shell.terminal, &arguments.model)?;
     let model = &*opened.model;
     let prompt_ids = encode_prompt(model, &prompt, arguments.system.as_deref(), arguments.raw)?;
@@ -126,6 +129,18 @@ fn read_prompt(argument: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// Refuses a claim's path that can't be written before any work is done for it.
+fn check_writable(path: &Path) -> anyhow::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if parent.is_some_and(|parent| !parent.is_dir()) || path.is_dir() {
+        bail!(
+            "can't write the claim to {}: its folder must exist, and it must not be a folder",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 /// The prompt's tokens: a conversation of one turn, or the text as it is.
 pub(super) fn encode_prompt(
     model: &Model,
@@ -136,7 +151,8 @@ pub(super) fn encode_prompt(
     if raw {
         return Ok(model.tokenizer.encode(prompt, Special::Parse)?);
     }
-    let message = |role: &str, content: &str| ChatMessage { role: role.to_owned(), content: content.to_owned() };
+    let message =
+        |role: &str, content: &str| ChatMessage { role: role.to_owned(), content: content.to_owned() };
     let system = system.map(|content| message("system", content));
     let messages: Vec<ChatMessage> = system.into_iter().chain([message("user", prompt)]).collect();
     let encoded = model.tokenizer.encode_chat(&messages, true);
@@ -167,7 +183,8 @@ pub(super) fn random_nonce() -> anyhow::Result<Nonce> {
 /// 64 hexadecimal digits as they are, anything else hashed.
 pub(super) fn client_seed(text: &str) -> Result<ClientSeed, String> {
     let seed = text.parse::<ClientSeed>();
-    Ok(seed.unwrap_or_else(|_| ClientSeed::from_bytes(blake3::derive_key(SEED_TEXT_CONTEXT, text.as_bytes()))))
+    Ok(seed
+        .unwrap_or_else(|_| ClientSeed::from_bytes(blake3::derive_key(SEED_TEXT_CONTEXT, text.as_bytes()))))
 }
 
 /// A claim and the run behind it, for `--json`.

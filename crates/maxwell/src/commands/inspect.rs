@@ -52,11 +52,7 @@ pub(crate) fn run(arguments: &InspectArguments, shell: &Shell) -> anyhow::Result
     let bounds = bounds::prove(&model.config, &model.tensors, &model.formats)?;
     let packed_bytes = Engine::new(std::sync::Arc::clone(model), EngineOptions::best())?.weight_bytes();
     let inspected = Inspected { opened: &opened, bounds, packed_bytes, costs: Costs::of(model) };
-    Ok(Finished {
-        exit: Exit::Ok,
-        json: inspected.json(),
-        text: readable(&inspected, arguments.verbose),
-    })
+    Ok(Finished { exit: Exit::Ok, json: inspected.json(), text: readable(&inspected, arguments.verbose) })
 }
 
 /// Everything that is shown.
@@ -127,10 +123,12 @@ impl Costs {
         let logit_macs = size(tensors.output());
         let embeddings = size(&tensors.embedding) + tensors.output.as_ref().map_or(0, size);
         let vectors = tensors.blocks.iter().flat_map(|b| {
-            let optional = [&b.q_bias, &b.k_bias, &b.v_bias, &b.q_norm, &b.k_norm, &b.post_attn_norm, &b.post_ffn_norm];
+            let optional =
+                [&b.q_bias, &b.k_bias, &b.v_bias, &b.q_norm, &b.k_norm, &b.post_attn_norm, &b.post_ffn_norm];
             [Some(&b.attn_norm), Some(&b.ffn_norm)].into_iter().chain(optional.map(Option::as_ref)).flatten()
         });
-        let vectors: usize = vectors.map(|v| v.values().len()).sum::<usize>() + tensors.output_norm.values().len();
+        let vectors: usize =
+            vectors.map(|v| v.values().len()).sum::<usize>() + tensors.output_norm.values().len();
         Self {
             macs_per_token: in_blocks + logit_macs,
             logit_macs,

@@ -62,7 +62,12 @@ pub(crate) fn run(arguments: &PullArguments, shell: &Shell) -> anyhow::Result<Fi
             "source": record.source,
             "already_pulled": !fresh,
         }),
-        text: format!("{}: {verb}\n  commitment {}\n  {}", record.name, record.commitment, file.path.display()),
+        text: format!(
+            "{}: {verb}\n  commitment {}\n  {}",
+            record.name,
+            record.commitment,
+            file.path.display()
+        ),
     })
 }
 
@@ -116,7 +121,9 @@ fn pull_file(shell: &Shell, source: &Path, name: Option<&str>) -> anyhow::Result
     let sha256 = sha256_hex(&bytes);
     let pinned = PACKAGES.iter().find(|package| package.name == name);
     if pinned.is_some_and(|package| package.gguf_sha256 != sha256) {
-        return Err(Misuse(format!("{name:?} is the name of another, known model; give another --name")).into());
+        return Err(
+            Misuse(format!("{name:?} is the name of another, known model; give another --name")).into()
+        );
     }
     let _lock = shell.home.lock()?;
     let path = shell.home.model(&name).join(MODEL_FILE);
@@ -125,7 +132,10 @@ fn pull_file(shell: &Shell, source: &Path, name: Option<&str>) -> anyhow::Result
         None => Already::Missing,
         Some(present) if sha256_hex(&present) == sha256 => Already::There,
         Some(_) => {
-            bail!("another model is already pulled as {name:?}; give another --name, or remove {}", path.display())
+            bail!(
+                "another model is already pulled as {name:?}; give another --name, or remove {}",
+                path.display()
+            )
         }
     };
     let source = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy().into_owned();

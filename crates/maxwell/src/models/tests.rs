@@ -38,7 +38,9 @@ fn a_damaged_cache_is_ignored_and_written_again() {
     let honest = import(&home, quiet(), Arc::clone(&bytes)).unwrap();
     let path = home.formats(&formats_key(&bytes));
     let whole = fs::read(&path).unwrap();
-    for damaged in [Vec::new(), whole[..whole.len() - 1].to_vec(), flipped(&whole, 20), flipped(&whole, whole.len() - 1)] {
+    for damaged in
+        [Vec::new(), whole[..whole.len() - 1].to_vec(), flipped(&whole, 20), flipped(&whole, whole.len() - 1)]
+    {
         fs::write(&path, &damaged).unwrap();
         let again = import(&home, quiet(), Arc::clone(&bytes)).unwrap();
         assert_eq!(again.commitment, honest.commitment);

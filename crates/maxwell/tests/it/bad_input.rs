@@ -8,7 +8,8 @@ use crate::program::{NONCE, Stage, files, run, tiny};
 fn check(arguments: &[&str], code: i32, message: &str) {
     let stage = Stage::new();
     let model = stage.tiny();
-    let mut arguments: Vec<&str> = arguments.iter().map(|a| if *a == "MODEL" { model.as_str() } else { a }).collect();
+    let mut arguments: Vec<&str> =
+        arguments.iter().map(|a| if *a == "MODEL" { model.as_str() } else { a }).collect();
     let ran = stage.run(&arguments).expect(code);
     assert!(ran.stderr.contains(message), "{arguments:?} should say {message:?}: {}", ran.stderr);
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
@@ -89,7 +90,8 @@ fn broken_models_are_refused_by_name_and_leave_nothing() {
     for (name, bytes, message) in cases {
         let stage = Stage::new();
         let path = stage.write(&format!("{name}.gguf"), &bytes);
-        for arguments in [vec!["inspect", &path], vec!["generate", "-m", &path, "-p", "a"], vec!["pull", "--file", &path]]
+        for arguments in
+            [vec!["inspect", &path], vec!["generate", "-m", &path, "-p", "a"], vec!["pull", "--file", &path]]
         {
             let ran = stage.run(&arguments).expect(1);
             assert!(ran.stderr.contains(message), "{name}: {}", ran.stderr);

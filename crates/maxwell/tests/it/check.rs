@@ -37,7 +37,10 @@ fn check_reject(change: impl Fn(&mut Claim), reason: &str, position: Value) {
     change(&mut claim);
     let path = stage.write("changed.claim", &claim.encode());
     let json = stage.run(&["check", &path, "--json"]).expect(3).json();
-    assert_eq!((&json["verdict"], &json["reason"], &json["position"]), (&json!("reject"), &json!(reason), &position));
+    assert_eq!(
+        (&json["verdict"], &json["reason"], &json["position"]),
+        (&json!("reject"), &json!(reason), &position)
+    );
     let text = stage.run(&["check", &path]).expect(3).stdout;
     assert!(text.starts_with("Rejected: "), "{text}");
 }

@@ -14,7 +14,8 @@ fn one_claim_is_accepted_and_five_cheats_are_rejected() {
     let cases = json["cases"].as_array().unwrap();
     let seen: Vec<(&Value, &Value)> = cases.iter().map(|case| (&case["verdict"], &case["reason"])).collect();
     let (accept, reject) = (json!("accept"), json!("reject"));
-    let reasons = ["output_token", "logit_fingerprint", "output_token", "logit_fingerprint", "nonce"].map(|r| json!(r));
+    let reasons =
+        ["output_token", "logit_fingerprint", "output_token", "logit_fingerprint", "nonce"].map(|r| json!(r));
     let expected: Vec<(&Value, &Value)> =
         [(&accept, &Value::Null)].into_iter().chain(reasons.iter().map(|reason| (&reject, reason))).collect();
     assert_eq!(seen, expected);

@@ -23,7 +23,8 @@ fn the_claim_does_not_depend_on_threads_or_kernels() {
 
 #[test]
 fn every_family_writes_a_claim_that_is_accepted() {
-    for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3, Architecture::Gemma3] {
+    for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3, Architecture::Gemma3]
+    {
         let stage = Stage::new();
         let model = stage.write("m.gguf", &SyntheticModel::tiny(architecture).gguf());
         let claim = stage.claim(&model, &[]);
@@ -37,7 +38,18 @@ fn standard_output_is_the_text_of_the_claim() {
     let claim_path = stage.argument("y.claim");
     let model = stage.tiny();
     let ran = stage.run(&[
-        "generate", "-m", &model, "-p", "the end", "-n", "24", "--temperature", "0.8", "--nonce", NONCE, "--claim",
+        "generate",
+        "-m",
+        &model,
+        "-p",
+        "the end",
+        "-n",
+        "24",
+        "--temperature",
+        "0.8",
+        "--nonce",
+        NONCE,
+        "--claim",
         &claim_path,
     ]);
     let claim = read_claim(&claim_path);
@@ -53,7 +65,19 @@ fn json_is_one_object_that_agrees_with_the_claim() {
     let model = stage.tiny();
     let path = stage.argument("x.claim");
     let ran = stage.run(&[
-        "generate", "-m", &model, "-p", "a", "-n", "5", "--ignore-end", "--nonce", NONCE, "--claim", &path, "--json",
+        "generate",
+        "-m",
+        &model,
+        "-p",
+        "a",
+        "-n",
+        "5",
+        "--ignore-end",
+        "--nonce",
+        NONCE,
+        "--claim",
+        &path,
+        "--json",
         "--quiet",
     ]);
     assert_eq!(ran.stderr, "", "quiet");
@@ -66,7 +90,9 @@ fn json_is_one_object_that_agrees_with_the_claim() {
     assert_eq!(json["finish"], "length");
     assert_eq!(json["nonce_source"], "given");
     assert_eq!(json["out_of_range_position"], serde_json::Value::Null);
-    for number in ["load_seconds", "first_token_seconds", "prefill_tokens_per_second", "decode_tokens_per_second"] {
+    for number in
+        ["load_seconds", "first_token_seconds", "prefill_tokens_per_second", "decode_tokens_per_second"]
+    {
         assert!(json[number].is_number(), "{number}");
     }
 }
@@ -77,8 +103,28 @@ fn settings_reach_the_claim_exactly() {
     let model = stage.tiny();
     let path = stage.argument("x.claim");
     let ran = stage.run(&[
-        "generate", "-m", &model, "-p", "a", "-n", "3", "--temperature", "0.7", "--top-k", "40", "--top-p", "0.95",
-        "--min-p", "0.05", "--repetition-penalty", "1.1", "--raw", "--seed", "my words", "--claim", &path,
+        "generate",
+        "-m",
+        &model,
+        "-p",
+        "a",
+        "-n",
+        "3",
+        "--temperature",
+        "0.7",
+        "--top-k",
+        "40",
+        "--top-p",
+        "0.95",
+        "--min-p",
+        "0.05",
+        "--repetition-penalty",
+        "1.1",
+        "--raw",
+        "--seed",
+        "my words",
+        "--claim",
+        &path,
     ]);
     ran.expect(0);
     let claim = read_claim(&path);
@@ -113,7 +159,8 @@ fn the_prompt_can_come_from_standard_input() {
     let arguments = ["generate", "-m", &model, "-n", "2", "--nonce", NONCE, "--json", "-p"];
     let named = stage.run(&[&arguments[..], &["and the end"]].concat()).expect(0);
     let mut command = stage.command(&stage.home());
-    let mut child = command.args(arguments).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.args(arguments).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"and the end").unwrap();
     let output = child.wait_with_output().unwrap();
     let piped: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -125,9 +172,8 @@ fn a_full_context_ends_the_output_and_the_claim_is_accepted() {
     let stage = Stage::new();
     let model = stage.write("short.gguf", &SyntheticModel { context: 24, ..tiny() }.gguf());
     let path = stage.argument("x.claim");
-    let ran = stage.run(&[
-        "generate", "-m", &model, "-p", "0123456789", "--raw", "--ignore-end", "--claim", &path,
-    ]);
+    let ran =
+        stage.run(&["generate", "-m", &model, "-p", "0123456789", "--raw", "--ignore-end", "--claim", &path]);
     ran.expect(0);
     assert_eq!(read_claim(&path).finish, FinishReason::ContextFull);
     stage.run(&["check", &path]).expect(0);

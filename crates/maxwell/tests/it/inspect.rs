@@ -27,7 +27,11 @@ fn the_json_holds_identity_shapes_formats_bounds_and_costs() {
     let blocks = json["formats"]["blocks"].as_array().unwrap();
     assert_eq!(blocks.len(), 2);
     for block in blocks {
-        assert_eq!((&block["query_raw"], &block["key_raw"]), (&Value::Null, &Value::Null), "llama has no such site");
+        assert_eq!(
+            (&block["query_raw"], &block["key_raw"]),
+            (&Value::Null, &Value::Null),
+            "llama has no such site"
+        );
         for site in ["query", "key", "value", "gate", "down_input", "gate_limit_bits"] {
             assert!(block[site].is_i64(), "{site}");
         }
@@ -54,7 +58,8 @@ fn the_text_names_the_commitment_and_every_kind_of_bound() {
     let stage = Stage::new();
     let model = stage.write("m.gguf", &tiny().gguf());
     let short = stage.run(&["inspect", &model]).expect(0).stdout;
-    let commitment = stage.run(&["inspect", &model, "--json"]).json()["commitment"].as_str().unwrap().to_owned();
+    let commitment =
+        stage.run(&["inspect", &model, "--json"]).json()["commitment"].as_str().unwrap().to_owned();
     assert!(short.contains(&commitment), "{short}");
     for word in ["attention scores", "ffn_up.weight", "exact", "calibrated on", "MACs"] {
         assert!(short.contains(word), "{word}: {short}");

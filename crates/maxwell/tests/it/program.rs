@@ -75,7 +75,11 @@ impl Stage {
     /// The command, its home set.
     pub(crate) fn command(&self, home: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_maxwell"));
-        command.env_clear().env("MAXWELL_HOME", home).env("HOME", self.path("user")).current_dir(self.path("cwd"));
+        command
+            .env_clear()
+            .env("MAXWELL_HOME", home)
+            .env("HOME", self.path("user"))
+            .current_dir(self.path("cwd"));
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }

@@ -34,6 +34,7 @@ fn real_home(stage: &Stage) -> Option<PathBuf> {
     Some(home)
 }
 
+#[expect(clippy::print_stdout, reason = "whoever runs the tests should see that some were left out")]
 fn skip(reason: &str) -> Option<PathBuf> {
     println!("SKIPPED: tests on the real model are left out: {reason}");
     None
@@ -61,19 +62,31 @@ fn the_demo_accepts_one_claim_and_rejects_five_cheats() {
 }
 
 #[test]
-fn the_answer_is_right_and_its_claim_is_accepted_everywhere() {
+fn the_answer_is_right_and_its_claim_is_accepted() {
     let stage = Stage::new();
     let Some(home) = real_home(&stage) else { return };
     let claim = stage.argument("real.claim");
-    let question = ["generate", "-m", MODEL, "-p", "What is the capital of France?", "-n", "8", "--nonce", NONCE];
+    let question =
+        ["generate", "-m", MODEL, "-p", "What is the capital of France?", "-n", "8", "--nonce", NONCE];
     let json = json_of(&stage, &home, &[&question[..], &["--claim", &claim]].concat(), 0);
     assert!(json["text"].as_str().unwrap().contains("Paris"), "{json}");
-    for more in [&["--threads", "1"][..], &["--portable-kernels"]] {
-        let other = json_of(&stage, &home, &[&question[..], more].concat(), 0);
-        assert_eq!(other["claim_digest"], json["claim_digest"], "{more:?}");
-        let verdict = json_of(&stage, &home, &[&["check", &claim, "--nonce", NONCE], more].concat(), 0);
-        assert_eq!((&verdict["verdict"], &verdict["fresh"]), (&"accept".into(), &true.into()));
-    }
+    let alone = json_of(&stage, &home, &[&question[..], &["--threads", "1"]].concat(), 0);
+    assert_eq!(alone["claim_digest"], json["claim_digest"]);
+    let verdict = json_of(&stage, &home, &["check", &claim, "--nonce", NONCE], 0);
+    assert_eq!((&verdict["verdict"], &verdict["fresh"]), (&"accept".into(), &true.into()));
+}
+
+#[test]
+fn plain_and_vector_instructions_write_the_same_claim() {
+    let stage = Stage::new();
+    let Some(home) = real_home(&stage) else { return };
+    // Short, since plain code is slow.
+    let request = ["generate", "-m", MODEL, "-p", "Once upon", "--raw", "-n", "3", "--temperature", "0.8"];
+    let request = [&request[..], &["--nonce", NONCE]].concat();
+    let vector = json_of(&stage, &home, &request, 0);
+    let plain = json_of(&stage, &home, &[&request[..], &["--portable-kernels"]].concat(), 0);
+    assert_eq!(plain["kernels"], "portable");
+    assert_eq!(plain["claim_digest"], vector["claim_digest"]);
 }
 
 #[test]
@@ -82,7 +95,10 @@ fn the_model_is_what_the_documents_say() {
     let Some(home) = real_home(&stage) else { return };
     let json = json_of(&stage, &home, &["inspect", MODEL], 0);
     let shapes = &json["shapes"];
-    assert_eq!((&shapes["blocks"], &shapes["width"], &shapes["vocabulary"]), (&30.into(), &576.into(), &49152.into()));
+    assert_eq!(
+        (&shapes["blocks"], &shapes["width"], &shapes["vocabulary"]),
+        (&30.into(), &576.into(), &49152.into())
+    );
     assert_eq!(json["parameters"], 134_515_008, "the published number of parameters");
     assert_eq!(json["commitment"].as_str().unwrap().len(), 64);
 }

@@ -18,7 +18,7 @@ use crate::Error;
 
 /// Most tokens between `{{` or `{%` and its end.
 pub const MAX_TAG_TOKENS: usize = 512;
-/// Most tags in a template.
+/// Most tags in a template. (What is refused names this number, like those beside it.)
 const MAX_TAGS: usize = 1 << 12;
 /// Most `elif` in a template; each one nests in the one before it.
 const MAX_ELIFS: usize = 1 << 8;
@@ -128,6 +128,31 @@ fn feature(what: &'static str, span: Span) -> Error {
 pub(super) fn syntax_error(error: &minijinja::Error) -> Error {
     let message = error.detail().unwrap_or("syntax error").chars().take(super::MAX_MESSAGE_CHARS).collect();
     Error::TemplateSyntax { line: error.line().unwrap_or(0), message }
+}
+
+/// Where an expression starts. The parser lets `[1:]` in `a.b[1:]` start at `.b`, so the start of such a chain is
+/// that of its first link; but that of `[1:]` in `(a.b)[1:]` is at the bracket, before all that is inside.
+fn start_of(expression: &ast::Expr<'_>) -> u32 {
+    use ast::Expr;
+    let start = expression.span().start_offset;
+    let before = match expression {
+        Expr::Slice(inner) => &inner.expr,
+        Expr::GetItem(inner) => &inner.expr,
+        Expr::GetAttr(inner) => &inner.expr,
+        Expr::Call(inner) => &inner.expr,
+        Expr::Var(_)
+        | Expr::Const(_)
+        | Expr::UnaryOp(_)
+        | Expr::BinOp(_)
+        | Expr::Compare(_)
+        | Expr::IfExpr(_)
+        | Expr::Filter(_)
+        | Expr::Test(_)
+        | Expr::List(_)
+        | Expr::Tuple(_)
+        | Expr::Map(_) => return start,
+    };
+    if start < before.span().start_offset { start } else { start_of(before) }
 }
 
 /// Where an expression stands.
@@ -244,7 +269,7 @@ impl<'a> Walker<'a> {
         let makes = matches!(expression, Expr::List(_) | Expr::Tuple(_) | Expr::Map(_) | Expr::Slice(_))
             || matches!(expression, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Add | BinOpKind::Mul));
         if makes && within == Within::Other {
-            self.makers.push(expression.span());
+            self.makers.push(Span { start_offset: start_of(expression), ..expression.span() });
         }
         // The parts of a measured expression are measured with it, if they end up in what it makes.
         let parts = if makes { Within::Measured } else { Within::Other };

@@ -77,8 +77,8 @@ impl ChatTemplate {
         ];
         let tokens = context.tokens.iter().map(|(name, text)| (*name, Value::from(*text)));
         let template = environment.template_from_str(&self.guarded).map_err(|error| syntax_error(&error))?;
-        let rendered =
-            template.render(Value::from_pairs(fixed.into_iter().chain(tokens))).map_err(failure)?;
+        let rendered = template.render(Value::from_pairs(fixed.into_iter().chain(tokens)));
+        let rendered = rendered.map_err(|error| failure(&error, self.guarded.contains("strftime_now(")))?;
         if rendered.len() > MAX_RENDERED_BYTES {
             return Err(Error::TextSize { bytes: rendered.len(), max: MAX_RENDERED_BYTES });
         }
@@ -127,8 +127,10 @@ fn stopped(stop: Stop) -> minijinja::Error {
     minijinja::Error::new(ErrorKind::InvalidOperation, "stopped").with_source(stop)
 }
 
-fn failure(error: minijinja::Error) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+/// The reason in our words. `strftime_now` is not defined, so that templates with a default for the date use it;
+/// the interpreter has two ways to say so to those that do not.
+fn failure(error: &minijinja::Error, uses_clock: bool) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         match current.downcast_ref() {
             Some(Stop::Refused(message)) => return Error::TemplateRefused { message: message.clone() },
@@ -137,14 +139,16 @@ fn failure(error: minijinja::Error) -> Error {
             }
             None => {}
         }
-        let inner: Option<&minijinja::Error> = current.downcast_ref();
-        if inner.is_some_and(|inner| inner.kind() == ErrorKind::OutOfFuel) {
-            return Error::TemplateFuel;
-        }
-        let unknown =
-            inner.filter(|inner| inner.kind() == ErrorKind::UnknownFunction).and_then(|inner| inner.detail());
-        if unknown.is_some_and(|name| name.starts_with("strftime_now ")) {
-            return Error::TemplateClock;
+        if let Some(inner) = current.downcast_ref::<minijinja::Error>() {
+            let detail = inner.detail().unwrap_or_default();
+            if inner.kind() == ErrorKind::OutOfFuel {
+                return Error::TemplateFuel;
+            }
+            if uses_clock
+                && ["strftime_now is unknown", "value of type undefined is not callable"].contains(&detail)
+            {
+                return Error::TemplateClock;
+            }
         }
         cause = current.source();
     }

@@ -1,6 +1,7 @@
 //! Merging against the plain definition: look at all neighbours, merge the most urgent, start again.
 
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
 
 use super::{Merger, Piece, Union};
 
@@ -24,7 +25,7 @@ fn plainly(mut pieces: Vec<Piece>, rule: impl Fn(Piece, Piece) -> Option<Union>)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(Config { cases: 2000, rng_seed: RngSeed::Fixed(3), failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn as_the_plain_definition(tokens in prop::collection::vec(0_u32..11, 0..24), seed in 0_u32..97) {

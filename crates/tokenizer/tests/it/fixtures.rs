@@ -1,5 +1,7 @@
 //! Reads the files that the scripts in tests/oracle wrote, and builds small vocabularies by hand.
 
+use std::sync::OnceLock;
+
 use serde_json::Value;
 use tokenizer::{ChatMessage, TokenType, Tokenizer, TokenizerKind, TokenizerSpec};
 
@@ -106,10 +108,13 @@ pub(crate) fn chat_spec(template: &str) -> TokenizerSpec {
         "<start_of_turn>",
         "<end_of_turn>",
     ];
-    // The byte symbols are the last 256 names of one character in the vocabulary of the fixture.
-    let bytes =
-        names(&bpe()["tokens"]).into_iter().filter(|name| String::from_utf8_lossy(name).chars().count() == 1);
-    let tokens: Vec<Vec<u8>> = controls.iter().map(|name| name.as_bytes().to_vec()).chain(bytes).collect();
+    static BYTES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    let bytes = BYTES.get_or_init(|| {
+        let symbol = |name: &Vec<u8>| String::from_utf8_lossy(name).chars().count() == 1;
+        names(&bpe()["tokens"]).into_iter().filter(symbol).collect()
+    });
+    let tokens: Vec<Vec<u8>> =
+        controls.iter().map(|name| name.as_bytes().to_vec()).chain(bytes.iter().cloned()).collect();
     let mut made = spec(TokenizerKind::Bpe, tokens);
     made.types[..controls.len()].fill(TokenType::Control);
     for (name, kind) in

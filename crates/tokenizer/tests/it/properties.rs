@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
 use tokenizer::{
     Special, StreamDecoder, TokenType, Tokenizer, TokenizerKind, TokenizerSpec, known_pre_tokenizers,
 };
@@ -95,8 +96,14 @@ fn any_spec() -> impl Strategy<Value = TokenizerSpec> {
     )
 }
 
+#[test]
+fn threads_may_share_a_tokenizer() {
+    fn check<T: Send + Sync>() {}
+    check::<Tokenizer>();
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(Config { cases: 400, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn bytes_survive(text in text()) {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
 use tokenizer::{Error, MAX_TAG_TOKENS, Tokenizer};
 
 use crate::fixtures::{chat_spec, message};
@@ -179,113 +180,28 @@ fn what_is_not_allowed() {
 }
 
 /// Pieces of templates, so that random ones get past the parser now and then.
+const WORDS: &str = "{{ }} {% %} {# #} {%- -%} messages message loop ns namespace ( ) [ ] { } , : . | ~ + - * ** // % \
+    == != < = 'a' \" ' \\ 1 0 1.5 99999999999999999999999999 x for in endfor if elif else endif set endset macro \
+    endmacro call endcall filter endfilter not and is defined string trim tojson map select default format join \
+    replace split get items raise_exception range do with endwith recursive break continue true none autoescape \
+    endautoescape é 🙂 \0 [::-1] [1:]";
+const TAGS: [&str; 7] = [
+    "{% for message in messages %}",
+    "{% endfor %}",
+    "{{ message.content }}",
+    "{% set x = [x, 1] %}",
+    "{% set ns = namespace(x=1) %}",
+    "{{ x }}",
+    "\n",
+];
+
 fn piece() -> impl Strategy<Value = String> {
-    let known = [
-        "{{",
-        "}}",
-        "{%",
-        "%}",
-        "{#",
-        "#}",
-        "{%-",
-        "-%}",
-        "messages",
-        "message",
-        "loop",
-        "ns",
-        "namespace",
-        "(",
-        ")",
-        "[",
-        "]",
-        "{",
-        "}",
-        ",",
-        ":",
-        ".",
-        "|",
-        "~",
-        "+",
-        "-",
-        "*",
-        "**",
-        "//",
-        "%",
-        "==",
-        "!=",
-        "<",
-        "=",
-        "'a'",
-        "\"",
-        "'",
-        "\\",
-        "1",
-        "0",
-        "1.5",
-        "99999999999999999999999999",
-        " ",
-        "\n",
-        "x",
-        "for",
-        "in",
-        "endfor",
-        "if",
-        "elif",
-        "else",
-        "endif",
-        "set",
-        "endset",
-        "macro",
-        "endmacro",
-        "call",
-        "endcall",
-        "filter",
-        "endfilter",
-        "not",
-        "and",
-        "is",
-        "defined",
-        "string",
-        "trim",
-        "tojson",
-        "map",
-        "select",
-        "default",
-        "format",
-        "join",
-        "replace",
-        "split",
-        "get",
-        "items",
-        "raise_exception",
-        "range",
-        "do",
-        "with",
-        "endwith",
-        "recursive",
-        "break",
-        "continue",
-        "true",
-        "none",
-        "autoescape",
-        "endautoescape",
-        "{% for message in messages %}",
-        "{% endfor %}",
-        "{{ message.content }}",
-        "{% set x = [x, 1] %}",
-        "{% set ns = namespace(x=1) %}",
-        "{{ x }}",
-        "é",
-        "🙂",
-        "\0",
-        "[::-1]",
-        "[1:]",
-    ];
-    prop_oneof![proptest::sample::select(known.to_vec()).prop_map(str::to_owned), "[ -~]{0,3}"]
+    let known: Vec<&str> = WORDS.split_whitespace().chain(TAGS).collect();
+    prop_oneof![proptest::sample::select(known).prop_map(str::to_owned), "[ -~]{0,3}"]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(Config { cases: 1000, rng_seed: RngSeed::Fixed(2), failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn any_template_renders_or_says_why(pieces in prop::collection::vec(piece(), 0..40)) {

@@ -154,9 +154,9 @@ fn ends_of_a_reply() {
 #[test]
 fn a_byte_without_a_token_is_an_error() {
     let mut spec = bpe_spec("smollm");
-    let place = spec.tokens.iter().position(|name| name == "ĵ".as_bytes()).unwrap();
+    let place = spec.tokens.iter().position(|name| name == "ē".as_bytes()).unwrap();
     spec.types[place] = TokenType::Unused;
-    spec.merges.retain(|merge| !String::from_utf8_lossy(merge).contains('ĵ'));
+    spec.merges.retain(|merge| !String::from_utf8_lossy(merge).contains('ē'));
     let tokenizer = Tokenizer::new(spec).unwrap();
     assert_eq!(tokenizer.encode("a\u{13}b", Special::AsText), Err(Error::NoTokenForByte { byte: 0x13 }));
 }

@@ -142,7 +142,8 @@ impl Ours {
 impl Llama {
     fn add(&mut self, json: &Value) -> anyhow::Result<()> {
         for (key, into) in [("decode_tok_s", &mut self.decode), ("prefill_tok_s", &mut self.prefill)] {
-            let runs = json[key]["runs"].as_array().with_context(|| format!("llama.cpp's bench has no {key}"))?;
+            let runs =
+                json[key]["runs"].as_array().with_context(|| format!("llama.cpp's bench has no {key}"))?;
             into.extend(runs.iter().filter_map(Value::as_f64));
         }
         self.build = json["build"].clone();

@@ -68,7 +68,11 @@ impl Runs {
     pub(super) fn median(&self) -> f64 {
         let count = self.0.len();
         let at = |index: usize| self.0.get(index).copied().unwrap_or(0.0);
-        if count.is_multiple_of(2) { (at((count / 2).saturating_sub(1)) + at(count / 2)) / 2.0 } else { at(count / 2) }
+        if count.is_multiple_of(2) {
+            (at((count / 2).saturating_sub(1)) + at(count / 2)) / 2.0
+        } else {
+            at(count / 2)
+        }
     }
 
     /// `median (min to max, n runs)`.

@@ -144,7 +144,8 @@ fn install(shell: &Shell) -> anyhow::Result<PathBuf> {
     }
     fs::remove_dir_all(&venv).with_context(|| format!("can't remove {}", venv.display()))?;
     create_folder(&venv)?;
-    let progress = Progress::new(shell.terminal, "installing numpy, gguf and llama.cpp (once)", Count::Unknown);
+    let progress =
+        Progress::new(shell.terminal, "installing numpy, gguf and llama.cpp (once)", Count::Unknown);
     let mut create = Command::new("python3");
     create.args(["-m", "venv"]).arg(&venv);
     run(&mut create, &venv, &progress)?;
@@ -160,7 +161,12 @@ fn install(shell: &Shell) -> anyhow::Result<PathBuf> {
 
 /// Runs one step, its temporary files in the environment's folder.
 fn run(command: &mut Command, venv: &Path, progress: &Progress) -> anyhow::Result<()> {
-    command.env("TMPDIR", venv).current_dir(venv).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .env("TMPDIR", venv)
+        .current_dir(venv)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound => bail!("python3 is missing; {VENV_HELP}"),

@@ -235,9 +235,24 @@ impl Report<'_> {
         let ours = &self.series[1];
         let (delta, kl, top_one) = (self.delta_percent(ours).abs(), ours.mean_kl(), ours.top_one_percent());
         [
-            Figure { name: "perplexity against float32, percent off", value: delta, places: 4, limit: Limit::AtMost(PERPLEXITY_PERCENT) },
-            Figure { name: "mean KL(float32 || maxwell), nats", value: kl, places: 6, limit: Limit::AtMost(MEAN_KL) },
-            Figure { name: "same likeliest token, percent", value: top_one, places: 2, limit: Limit::AtLeast(TOP_ONE_PERCENT) },
+            Figure {
+                name: "perplexity against float32, percent off",
+                value: delta,
+                places: 4,
+                limit: Limit::AtMost(PERPLEXITY_PERCENT),
+            },
+            Figure {
+                name: "mean KL(float32 || maxwell), nats",
+                value: kl,
+                places: 6,
+                limit: Limit::AtMost(MEAN_KL),
+            },
+            Figure {
+                name: "same likeliest token, percent",
+                value: top_one,
+                places: 2,
+                limit: Limit::AtLeast(TOP_ONE_PERCENT),
+            },
         ]
     }
 
@@ -268,11 +283,18 @@ impl Report<'_> {
 
     fn readable(&self) -> String {
         let mut lines = vec![
-            format!("quality of {} at {} positions, sequences of {SEQUENCE}", self.model, self.series[0].points.len()),
+            format!(
+                "quality of {} at {} positions, sequences of {SEQUENCE}",
+                self.model,
+                self.series[0].points.len()
+            ),
             machine::line(),
             format!("texts: {}", self.texts()),
             String::new(),
-            format!("{:<18} {:>11} {:>9} {:>11} {:>11} {:>8} {:>8}", "", "perplexity", "off", "mean KL", "p99 KL", "top-1", "seconds"),
+            format!(
+                "{:<18} {:>11} {:>9} {:>11} {:>11} {:>8} {:>8}",
+                "", "perplexity", "off", "mean KL", "p99 KL", "top-1", "seconds"
+            ),
         ];
         for series in self.series {
             lines.push(format!(

@@ -38,7 +38,9 @@ pub(super) fn sample(model: &Model, file: Option<&Path>, count: usize) -> anyhow
         }
         let text = match read(&path) {
             Ok(text) => text,
-            Err(error) if file.is_some() => return Err(error).with_context(|| format!("can't read {}", path.display())),
+            Err(error) if file.is_some() => {
+                return Err(error).with_context(|| format!("can't read {}", path.display()));
+            }
             Err(_) => continue,
         };
         let ids = model.tokenizer.encode(&text, Special::AsText)?;

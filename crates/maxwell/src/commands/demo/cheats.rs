@@ -187,7 +187,8 @@ fn forge(engine: &Engine, request: &Request, read: &[u32], seed: &Seed) -> anyho
 fn find_quant(file: &Arc<Vec<u8>>, name: &str) -> anyhow::Result<(usize, usize)> {
     let gguf = Gguf::parse(Arc::clone(file))?;
     let tensor = gguf.tensor(name).with_context(|| format!("the model has no tensor {name}"))?;
-    let TensorType::Block(kind @ (BlockKind::Q4_0 | BlockKind::Q4_1 | BlockKind::Q4K)) = tensor.tensor_type() else {
+    let TensorType::Block(kind @ (BlockKind::Q4_0 | BlockKind::Q4_1 | BlockKind::Q4K)) = tensor.tensor_type()
+    else {
         bail!("{name} is not stored in 4 bits; take a Q4_0, Q4_1 or Q4_K quantization for the demo");
     };
     let bytes = tensor.bytes().as_slice();

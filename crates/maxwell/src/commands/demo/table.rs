@@ -33,7 +33,8 @@ fn write_run(out: &mut String, shown: &Shown) -> std::fmt::Result {
         claim.finish
     )?;
     let text = String::from_utf8_lossy(&claim.output_bytes);
-    let kept: String = text.trim().chars().filter(|c| !c.is_control() || *c == '\n').take(TEXT_CHARS).collect();
+    let kept: String =
+        text.trim().chars().filter(|c| !c.is_control() || *c == '\n').take(TEXT_CHARS).collect();
     let more = if kept.chars().count() == TEXT_CHARS { " .." } else { "" };
     for line in format!("{kept}{more}").lines() {
         writeln!(out, "  | {line}")?;
@@ -51,11 +52,7 @@ fn write_table(out: &mut String, shown: &Shown) -> std::fmt::Result {
         };
         let position = row.verdict.position().map_or_else(String::new, |position| position.to_string());
         let mark = if row.expected { "" } else { "  NOT AS EXPECTED" };
-        writeln!(
-            out,
-            "{:<26} {verdict:<8} {reason:<18} {position:>8} {:>8.2}{mark}",
-            row.name, row.seconds
-        )?;
+        writeln!(out, "{:<26} {verdict:<8} {reason:<18} {position:>8} {:>8.2}{mark}", row.name, row.seconds)?;
     }
     Ok(())
 }
@@ -63,27 +60,30 @@ fn write_table(out: &mut String, shown: &Shown) -> std::fmt::Result {
 fn write_meaning(out: &mut String, shown: &Shown) -> std::fmt::Result {
     let generation = shown.figures.total.as_secs_f64();
     let replay = shown.rows.first().map_or(0.0, |row| row.seconds);
+    let share = 100.0 * replay / generation.max(1e-9);
     writeln!(
         out,
-        "\nShown: whoever holds the weights recomputes every logit of a claim, bit for bit, in one pass: {replay:.2} s \
-         for\n{generation:.2} s of generation ({:.0}%). The honest claim fits; each cheat differs at the position given.",
-        100.0 * replay / generation.max(1e-9)
+        "\nShown: whoever holds the weights recomputes every logit of a claim, bit for bit, in one pass."
     )?;
-    let changed = shown.weight.tokens_changed;
-    let tokens = match changed {
-        0 => "no token of the output; only the logits' fingerprints show it".to_owned(),
-        1 => "1 token of the output".to_owned(),
-        _ => format!("{changed} tokens of the output"),
+    writeln!(
+        out,
+        "Generating took {generation:.2} s, replaying {replay:.2} s ({share:.0}%). The honest claim fits; each"
+    )?;
+    writeln!(out, "cheat is rejected for the reason given, at the first output token where it shows.")?;
+    let changed = match shown.weight.tokens_changed {
+        0 => "no output token, only logits: their fingerprints show it".to_owned(),
+        1 => "1 output token".to_owned(),
+        count => format!("{count} output tokens"),
     };
+    writeln!(out, "The changed weight is one number of {}, moved by one step of its", shown.weight.tensor)?;
+    writeln!(out, "4 bits. It changed {changed}.")?;
     writeln!(
         out,
-        "The changed weight is one 4-bit number of {}, moved by one step; it changed {tokens}.",
-        shown.weight.tensor
+        "\nNot shown: at temperature 0 nothing is drawn, so a cached answer to the same prompt is the same answer,"
     )?;
     writeln!(
         out,
-        "Not shown: at temperature 0 nothing is drawn, so a cached answer to the same prompt is the same answer; a \
-         nonce\nshows that the draws are fresh, not when or where they were computed. And a judge needs the weights and \
-         the\ntime of one pass over prompt and output."
-    )
+        "fresh or not. A nonce shows that an answer was made for this request, not when or where it was computed."
+    )?;
+    writeln!(out, "And the judge needs the weights, and the time of one pass over prompt and output.")
 }

@@ -174,7 +174,8 @@ fn write_losses(out: &mut String, losses: &[Loss], verbose: bool) -> std::fmt::R
         class.tensors += 1;
         class.rounded += loss.rounded;
         if !loss.exact {
-            class.worst = Some(class.worst.map_or(loss.max_error_bits, |worst| worst.max(loss.max_error_bits)));
+            class.worst =
+                Some(class.worst.map_or(loss.max_error_bits, |worst| worst.max(loss.max_error_bits)));
         }
     }
     for (name, class) in classes {
@@ -182,7 +183,9 @@ fn write_losses(out: &mut String, losses: &[Loss], verbose: bool) -> std::fmt::R
         write!(out, "  {name:<28} {:>3} {tensors}: ", class.tensors)?;
         match class.worst {
             None => writeln!(out, "exact")?,
-            Some(bits) => writeln!(out, "{} numbers rounded, none by more than 2^{bits}", grouped(class.rounded))?,
+            Some(bits) => {
+                writeln!(out, "{} numbers rounded, none by more than 2^{bits}", grouped(class.rounded))?
+            }
         }
     }
     Ok(())

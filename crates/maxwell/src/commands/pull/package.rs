@@ -100,12 +100,15 @@ fn fetch_wheel(shell: &Shell, package: &Package, lock: &File) -> anyhow::Result<
     for attempt in 1..=ATTEMPTS {
         let temporary = shell.home.temporary(lock)?;
         let fresh = download(shell, package, &temporary)?;
-        fs::rename(&fresh, &wheel).with_context(|| format!("can't move the package to {}", wheel.display()))?;
+        fs::rename(&fresh, &wheel)
+            .with_context(|| format!("can't move the package to {}", wheel.display()))?;
         if is_whole(&wheel, package)? {
             return Ok(wheel);
         }
         if attempt < ATTEMPTS {
-            shell.terminal.note("the package arrived with another SHA-256 than the pinned one; trying once more");
+            shell
+                .terminal
+                .note("the package arrived with another SHA-256 than the pinned one; trying once more");
         }
     }
     bail!(
@@ -147,7 +150,11 @@ fn download(shell: &Shell, package: &Package, temporary: &TemporaryFolder) -> an
     let status = watch(shell, package, temporary, &mut child)?;
     let wheel = target.join(package.wheel);
     if !status.success() || !wheel.is_file() {
-        bail!("pip could not download {}: {}; check the network and try again", package.requirement, last_words(&words));
+        bail!(
+            "pip could not download {}: {}; check the network and try again",
+            package.requirement,
+            last_words(&words)
+        );
     }
     Ok(wheel)
 }
@@ -187,10 +194,10 @@ fn python(temporary: &TemporaryFolder) -> Command {
 }
 
 fn explain_python(error: std::io::Error) -> anyhow::Error {
-    match error.kind() {
-        ErrorKind::NotFound => anyhow::anyhow!(INSTALL_PYTHON),
-        _ => anyhow::Error::new(error).context("can't start python3"),
+    if error.kind() == ErrorKind::NotFound {
+        return anyhow::anyhow!(INSTALL_PYTHON);
     }
+    anyhow::Error::new(error).context("can't start python3")
 }
 
 /// Pip downloads to a file of its own choice first, so the largest one tells how far it is.
@@ -213,6 +220,7 @@ fn last_words(path: &Path) -> String {
         let _ = file.take(LAST_WORDS_BYTES).read_to_end(&mut tail);
     }
     let text = String::from_utf8_lossy(&tail);
-    let line = text.lines().rev().find_map(|line| line.strip_prefix("ERROR: ").filter(|line| !line.contains("://")));
+    let line =
+        text.lines().rev().find_map(|line| line.strip_prefix("ERROR: ").filter(|line| !line.contains("://")));
     line.unwrap_or("it gave no reason").to_owned()
 }

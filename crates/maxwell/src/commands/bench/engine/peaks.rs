@@ -27,12 +27,15 @@ pub(super) struct Peaks {
 impl Peaks {
     /// Measures on so many threads at once.
     pub(super) fn measure(isa: Isa, threads: usize) -> anyhow::Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("can't start threads")?;
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("can't start threads")?;
         let mut buffer = HugeBuffer::zeroed(BUFFER_BYTES / size_of::<Line>())?;
         // Touched, so that every page is there, and not with zeros, which the system may share.
         buffer.iter_mut().enumerate().for_each(|(index, line)| line.0[0] = index as u8);
         Ok(pool.install(|| Self {
-            macs_per_second: best(|| (0..threads).into_par_iter().map(|_| product_peak(isa, ITERATIONS)).sum()),
+            macs_per_second: best(|| {
+                (0..threads).into_par_iter().map(|_| product_peak(isa, ITERATIONS)).sum()
+            }),
             bytes_per_second: best(|| {
                 let part = buffer.len().div_ceil(threads);
                 std::hint::black_box(buffer.par_chunks(part).map(read_all).reduce(|| 0, |a, b| a ^ b));

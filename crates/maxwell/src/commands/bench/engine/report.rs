@@ -145,7 +145,10 @@ impl Measured {
         lines.push(format!("generation and replay of {REPLAY_TOKENS} tokens, seconds"));
         lines.push(format!("  generation {}", runs(&self.ours.generation_seconds).text(2)));
         lines.push(format!("  replay     {}", runs(&self.ours.replay_seconds).text(2)));
-        lines.push(format!("start to first token, seconds: {}", runs(&self.starts.first_token_seconds).text(2)));
+        lines.push(format!(
+            "start to first token, seconds: {}",
+            runs(&self.starts.first_token_seconds).text(2)
+        ));
         lines.push(self.peak_line());
         lines.push(format!(
             "decode reads {:.1} GB/s of weights, {:.0}% of the measured {:.1} GB/s (weights may sit in the cache)",

@@ -27,7 +27,8 @@ impl StartRuns {
         for _ in 0..runs {
             measured.first_token_seconds.push(first_token(model, threads)?);
         }
-        let output = generate(model, threads)?.arg("--json").output().context("can't start this program again")?;
+        let output =
+            generate(model, threads)?.arg("--json").output().context("can't start this program again")?;
         let json: Value = serde_json::from_slice(&output.stdout).context("generate printed no JSON")?;
         measured.peak_memory_bytes = json["peak_memory_bytes"].as_u64();
         Ok(measured)
@@ -51,8 +52,20 @@ fn first_token(model: &str, threads: u16) -> anyhow::Result<f64> {
 }
 
 fn generate(model: &str, threads: u16) -> anyhow::Result<Command> {
-    let mut command = Command::new(std::env::current_exe().context("this program does not know its own path")?);
-    command.args(["generate", "-m", model, "-p", PROMPT, "-n", "16", "--quiet", "--threads", &threads.to_string()]);
+    let mut command =
+        Command::new(std::env::current_exe().context("this program does not know its own path")?);
+    command.args([
+        "generate",
+        "-m",
+        model,
+        "-p",
+        PROMPT,
+        "-n",
+        "16",
+        "--quiet",
+        "--threads",
+        &threads.to_string(),
+    ]);
     command.stdin(Stdio::null());
     Ok(command)
 }
