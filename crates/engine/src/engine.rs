@@ -98,7 +98,10 @@ impl Engine {
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
         let block = |b: &PackedBlock| {
-            [&b.q.weights, &b.k.weights, &b.v.weights, &b.o, &b.gate, &b.up, &b.down].map(|w| w.bytes()).iter().sum::<usize>()
+            [&b.q.weights, &b.k.weights, &b.v.weights, &b.o, &b.gate, &b.up, &b.down]
+                .map(|w| w.bytes())
+                .iter()
+                .sum::<usize>()
         };
         self.blocks.iter().map(block).sum::<usize>() + self.output.bytes()
     }

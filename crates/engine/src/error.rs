@@ -21,7 +21,9 @@ pub enum Error {
     #[error("the prompt has no tokens; give at least one")]
     EmptyPrompt,
     /// The prompt leaves no room for an output token.
-    #[error("the prompt has {tokens} tokens, the model's context holds {context} with at least one for the output")]
+    #[error(
+        "the prompt has {tokens} tokens, the model's context holds {context} with at least one for the output"
+    )]
     PromptTooLong {
         /// Tokens of the prompt.
         tokens: usize,

@@ -300,7 +300,14 @@ impl Stage<'_> {
         }
     }
 
-    fn rotated(&self, start: usize, projection: &Projection, query: bool, out: &mut [i32], scratch: &mut Scratch) {
+    fn rotated(
+        &self,
+        start: usize,
+        projection: &Projection,
+        query: bool,
+        out: &mut [i32],
+        scratch: &mut Scratch,
+    ) {
         let config = &self.engine.model().config;
         let kind = RotationKind { local: self.block.window.is_some(), query };
         let table = self.engine.rotation(kind);
@@ -318,8 +325,14 @@ impl Stage<'_> {
                 }
             }
             let rotation = table.position(self.places[start + t].position);
-            let kept =
-                rotate_requantize(acc, rotation, config.rope_style, projection.shift, ACTIVATION_LIMIT_BITS, out);
+            let kept = rotate_requantize(
+                acc,
+                rotation,
+                config.rope_style,
+                projection.shift,
+                ACTIVATION_LIMIT_BITS,
+                out,
+            );
             self.report(start + t, kept);
         }
     }
@@ -342,7 +355,10 @@ impl Stage<'_> {
         };
         let longest = self.places.iter().map(|place| place.position).max().unwrap_or(0);
         if self.together && longest * q.len() > SHARED_ATTENTION {
-            q.par_chunks_exact(dim).zip(scratch.wide.par_chunks_exact_mut(dim)).enumerate().for_each(attend_head);
+            q.par_chunks_exact(dim)
+                .zip(scratch.wide.par_chunks_exact_mut(dim))
+                .enumerate()
+                .for_each(attend_head);
         } else {
             q.chunks_exact(dim).zip(scratch.wide.chunks_exact_mut(dim)).enumerate().for_each(attend_head);
         }
@@ -387,7 +403,14 @@ impl Stage<'_> {
         scratch.activations.pack_narrow(&scratch.normed, width);
     }
 
-    fn add_residual(&self, start: usize, shift: i32, post: Option<&Norm>, x: &mut [i32], scratch: &mut Scratch) {
+    fn add_residual(
+        &self,
+        start: usize,
+        shift: i32,
+        post: Option<&Norm>,
+        x: &mut [i32],
+        scratch: &mut Scratch,
+    ) {
         let width = self.engine.model().config.width as usize;
         for (t, x) in x.chunks_exact_mut(width).enumerate() {
             let acc = scratch.first.row(t, width, &mut scratch.row);

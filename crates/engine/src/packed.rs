@@ -73,7 +73,8 @@ impl Tables {
             .map(|(e, ())| (e, tables::activation_table(activation, e)))
             .collect::<Vec<_>>();
         let locals = if model.config.sliding.is_some() { vec![false, true] } else { vec![false] };
-        let kinds = locals.into_iter().flat_map(|local| [false, true].map(|query| RotationKind { local, query }));
+        let kinds =
+            locals.into_iter().flat_map(|local| [false, true].map(|query| RotationKind { local, query }));
         let rotations = kinds
             .collect::<Vec<_>>()
             .into_par_iter()
@@ -98,8 +99,8 @@ impl PackedBlock {
         let [query, key, value] = [Site::Query, Site::Key, Site::Value].map(|s| format.exponent(s));
         Ok(Self {
             attn_norm: norm(model, &block.attn_norm, attn_in),
-            q: query_or_key(model, index, block, Site::Query)?,
-            k: query_or_key(model, index, block, Site::Key)?,
+            q: query_or_key(model, index, block, true)?,
+            k: query_or_key(model, index, block, false)?,
             v: Projection {
                 weights: PackedMatrix::pack(&block.v)?,
                 bias: block.v_bias.as_ref().map(|b| bias(b, attn_in + block.v.grid())),
@@ -131,11 +132,12 @@ pub(crate) fn norm(model: &Model, weight: &Vector, out_exponent: i32) -> Norm {
     Norm::new(weight, epsilon, out_exponent)
 }
 
-fn query_or_key(model: &Model, index: usize, block: &BlockTensors, site: Site) -> Result<Projection, Error> {
+fn query_or_key(model: &Model, index: usize, block: &BlockTensors, query: bool) -> Result<Projection, Error> {
     let format = &model.formats.blocks[index];
-    let (weights, biases, head_norm, raw) = match site {
-        Site::Query => (&block.q, &block.q_bias, &block.q_norm, Site::QueryRaw),
-        _ => (&block.k, &block.k_bias, &block.k_norm, Site::KeyRaw),
+    let (weights, biases, head_norm, raw, site) = if query {
+        (&block.q, &block.q_bias, &block.q_norm, Site::QueryRaw, Site::Query)
+    } else {
+        (&block.k, &block.k_bias, &block.k_norm, Site::KeyRaw, Site::Key)
     };
     let mut exponent = output_exponent(model.config.width, &block.attn_norm) + weights.grid();
     let bias = biases.as_ref().map(|b| bias(b, exponent));

@@ -1,7 +1,7 @@
 //! The token sampler over a whole vocabulary: the same choice as `model::ops::sampling`, after a pass that
 //! leaves out the tokens whose weight is zero anyway. Never draws randomness of its own.
 
-use model::ops::sampling::{distance, draw_in_id_order, factor, penalize, threshold, FACTOR_BITS};
+use model::ops::sampling::{FACTOR_BITS, distance, draw_in_id_order, factor, penalize, threshold};
 use model::tables::{SAMPLER_STEP_BITS, exp_sampler};
 use protocol::settings::SamplingSettings;
 use std::collections::BTreeSet;

@@ -93,7 +93,11 @@ fn check_computation(engine: &Engine, claim: &Claim) -> Option<Reason> {
         FinishReason::EndToken | FinishReason::Length | FinishReason::ContextFull => None,
     };
     // The last output token was never read back, unless reading it is what left the range.
-    let read = if unknown.is_some() || out_of_range_claimed.is_some() { outputs.len() } else { outputs.len().saturating_sub(1) };
+    let read = if unknown.is_some() || out_of_range_claimed.is_some() {
+        outputs.len()
+    } else {
+        outputs.len().saturating_sub(1)
+    };
     let (computed, out_of_range) = teacher_force(engine, claim, &outputs[..read]);
     for (i, claimed) in claim.output_ids.iter().enumerate() {
         let Some(computed) = computed.get(i) else {

@@ -35,7 +35,11 @@ pub fn prove(config: &ModelConfig, tensors: &Tensors, formats: &Formats) -> Resu
     let mut bounds = Vec::new();
     let mut add = |what: &str, bits: u32| {
         bounds.push(Bound { what: what.to_owned(), bits });
-        if bits > LIMIT_BITS { Err(Error::Bound { what: what.to_owned(), bits, limit: LIMIT_BITS }) } else { Ok(()) }
+        if bits > LIMIT_BITS {
+            Err(Error::Bound { what: what.to_owned(), bits, limit: LIMIT_BITS })
+        } else {
+            Ok(())
+        }
     };
     let context_bits = 32 - config.context.leading_zeros();
     add("attention scores", 2 * ACTIVATION_LIMIT_BITS + 32 - config.head_dim.leading_zeros())?;
@@ -79,8 +83,12 @@ pub fn accumulator_bits(weights: &Weights, input_bits: u32) -> u32 {
 pub fn gate_limit_bits(up: &Weights) -> Result<u32, Error> {
     let up_bits = accumulator_bits(up, NARROW_BITS);
     match LIMIT_BITS.checked_sub(up_bits) {
-        Some(bits) if bits >= NARROW_BITS + 1 => Ok(bits.min(ACTIVATION_LIMIT_BITS)),
-        _ => Err(Error::Bound { what: up.name().to_owned(), bits: up_bits + NARROW_BITS + 1, limit: LIMIT_BITS }),
+        Some(bits) if bits > NARROW_BITS => Ok(bits.min(ACTIVATION_LIMIT_BITS)),
+        _ => Err(Error::Bound {
+            what: up.name().to_owned(),
+            bits: up_bits + NARROW_BITS + 1,
+            limit: LIMIT_BITS,
+        }),
     }
 }
 

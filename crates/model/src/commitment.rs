@@ -1,7 +1,6 @@
 //! The identity of a model: one hash over everything that decides its numbers and its words. Never includes
 //! a path, a name that a user chose, or the time.
 
-
 use protocol::encoding::Encoder;
 use protocol::id::{ModelCommitment, TemplateDigest};
 use tokenizer::{Special, Tokenizer, TokenizerSpec};
@@ -54,12 +53,16 @@ impl Model {
     pub fn assemble(file: ImportedFile, formats: Formats) -> Result<Self, Error> {
         let ImportedFile { config, tensors, tokenizer, losses, .. } = file;
         if formats.blocks.len() != tensors.blocks.len() {
-            return Err(Error::FormatsMismatch { blocks: tensors.blocks.len(), formats: formats.blocks.len() });
+            return Err(Error::FormatsMismatch {
+                blocks: tensors.blocks.len(),
+                formats: formats.blocks.len(),
+            });
         }
         let recipe = Recipe::new(&config);
-        let template = tokenizer.chat_template.as_ref().map(|t| {
-            TemplateDigest::from_bytes(blake3::derive_key(TEMPLATE_CONTEXT, t.as_bytes()))
-        });
+        let template = tokenizer
+            .chat_template
+            .as_ref()
+            .map(|t| TemplateDigest::from_bytes(blake3::derive_key(TEMPLATE_CONTEXT, t.as_bytes())));
         let weights_root = weights_root(&tensors);
         let mut out = Encoder::new();
         out.structure("maxwell.model", 1, 7);
@@ -70,7 +73,8 @@ impl Model {
         formats.encode(&mut out);
         out.bytes(&tables_digest(&config, &recipe, &formats));
         out.bytes(blake3::hash(TEXT.as_bytes()).as_bytes());
-        let commitment = ModelCommitment::from_bytes(blake3::derive_key(COMMITMENT_CONTEXT, &out.into_bytes()));
+        let commitment =
+            ModelCommitment::from_bytes(blake3::derive_key(COMMITMENT_CONTEXT, &out.into_bytes()));
         let tokenizer = Tokenizer::new(tokenizer)?;
         Ok(Self { config, tensors, formats, recipe, tokenizer, losses, weights_root, commitment, template })
     }
@@ -216,13 +220,9 @@ fn encode_config(config: &ModelConfig, out: &mut Encoder) {
     }
     out.unsigned(config.rope_style as u64);
     out.unsigned(config.activation as u64);
-    for flag in [
-        config.qkv_bias,
-        config.qk_norm,
-        config.post_norms,
-        config.scaled_embedding,
-        config.tied_embeddings,
-    ] {
+    for flag in
+        [config.qkv_bias, config.qk_norm, config.post_norms, config.scaled_embedding, config.tied_embeddings]
+    {
         out.boolean(flag);
     }
 }
@@ -278,7 +278,6 @@ fn tables_digest(config: &ModelConfig, recipe: &Recipe, formats: &Formats) -> [u
     }
     *hasher.finalize().as_bytes()
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -64,7 +64,7 @@ impl Fixed {
 
     /// Product, truncated. The product must be below 2^15.
     #[must_use]
-    pub fn mul(self, other: Self) -> Self {
+    pub fn times(self, other: Self) -> Self {
         const LOW: u128 = (1 << 64) - 1;
         let (a1, a0) = (self.0 >> 64, self.0 & LOW);
         let (b1, b0) = (other.0 >> 64, other.0 & LOW);
@@ -90,7 +90,7 @@ impl Fixed {
 
     /// `self / other` by long division, truncated; the quotient must be below 2^15.
     #[must_use]
-    pub fn div(self, other: Self) -> Self {
+    pub fn over(self, other: Self) -> Self {
         let mut quotient = self.0 / other.0;
         let mut rest = self.0 % other.0;
         for _ in 0..FRACTION_BITS {
@@ -111,7 +111,7 @@ impl Fixed {
         let mut root = 0;
         for bit in (0..=FRACTION_BITS).rev() {
             let candidate = Self(root | (1 << bit));
-            if candidate.mul(candidate) <= self {
+            if candidate.times(candidate) <= self {
                 root = candidate.0;
             }
         }
@@ -167,10 +167,10 @@ pub fn exp_neg(y: Fixed) -> Fixed {
     // r < 0.0028, so r^14 / 14! is below 2^-150; Horner's form of 1 - r (1 - r/2 (1 - r/3 (..))).
     let mut sum = Fixed::ONE;
     for k in (1..=14).rev() {
-        sum = Fixed(Fixed::ONE.0 - r.mul(sum).div_int(k).0);
+        sum = Fixed(Fixed::ONE.0 - r.times(sum).div_int(k).0);
     }
     for _ in 0..8 {
-        sum = sum.mul(sum);
+        sum = sum.times(sum);
     }
     Fixed(sum.0 >> halvings)
 }
@@ -183,11 +183,11 @@ pub fn ln_dyadic(mantissa: u64, exponent: i32) -> Fixed {
     // m = mantissa / 2^bits in [1, 2); z = (m - 1) / (m + 1) <= 1/3, so z^2k falls by 9 each step.
     let one = 1_u64 << bits;
     let z = Fixed::ratio(mantissa - one, mantissa + one);
-    let square = z.mul(z);
+    let square = z.times(z);
     let (mut term, mut sum, mut k) = (z, 0, 1);
     while term.0 > 0 {
         sum += term.div_int(k).0;
-        term = term.mul(square);
+        term = term.times(square);
         k += 2;
     }
     Fixed(2 * sum + ln_2().0 * u128::from(power.unsigned_abs()))
@@ -198,7 +198,7 @@ pub fn ln_dyadic(mantissa: u64, exponent: i32) -> Fixed {
 pub fn cos_sin_turns(turns: Fixed) -> (Signed, Signed) {
     let quarter = turns.0 >> (FRACTION_BITS - 2);
     let rest = Fixed((turns.0 << 2) & (Fixed::ONE.0 - 1));
-    let x = rest.mul(Fixed(pi().0 >> 1));
+    let x = rest.times(Fixed(pi().0 >> 1));
     let (cos, sin) = cos_sin_quarter(x);
     match quarter {
         0 => (Signed::plus(cos), Signed::plus(sin)),
@@ -210,16 +210,16 @@ pub fn cos_sin_turns(turns: Fixed) -> (Signed, Signed) {
 
 /// Both series for an angle in [0, pi/2]; twenty terms leave an error below 2^-120.
 fn cos_sin_quarter(x: Fixed) -> (Fixed, Fixed) {
-    let square = x.mul(x);
+    let square = x.times(x);
     let series = |first: u64| {
         let mut sum = Fixed::ONE;
         for k in (0..20_u64).rev() {
             let (a, b) = (2 * k + first, 2 * k + first + 1);
-            sum = Fixed(Fixed::ONE.0.saturating_sub(square.mul(sum).div_int(a * b).0));
+            sum = Fixed(Fixed::ONE.0.saturating_sub(square.times(sum).div_int(a * b).0));
         }
         sum
     };
-    (series(1), x.mul(series(2)))
+    (series(1), x.times(series(2)))
 }
 
 /// A signed [`Fixed`].

@@ -123,7 +123,9 @@ impl Formats {
     pub fn decode(input: &mut Decoder<'_>) -> Result<Self, protocol::Error> {
         input.structure("maxwell-formats", 1, 5)?;
         let exponent = |input: &mut Decoder<'_>| {
-            Ok::<_, protocol::Error>(i32::try_from(input.signed("an exponent")?.clamp(-1000, 1000)).expect("clamped"))
+            Ok::<_, protocol::Error>(
+                i32::try_from(input.signed("an exponent")?.clamp(-1000, 1000)).expect("clamped"),
+            )
         };
         let residual = exponent(input)?;
         let count = input.array_header(MAX_BLOCKS, "blocks")?;

@@ -126,7 +126,12 @@ impl<'a> Network<'a> {
         largest
     }
 
-    fn blocks(&mut self, sequences: &[&[u32]], sites: &mut dyn Sites, progress: &mut dyn FnMut(usize)) -> Rows {
+    fn blocks(
+        &mut self,
+        sequences: &[&[u32]],
+        sites: &mut dyn Sites,
+        progress: &mut dyn FnMut(usize),
+    ) -> Rows {
         let mut x = self.embed(sequences, sites.residual());
         for index in 0..self.tensors.blocks.len() {
             progress(index);
@@ -143,7 +148,12 @@ impl<'a> Network<'a> {
         for (sequence, ids) in sequences.iter().enumerate() {
             for (position, id) in ids.iter().enumerate() {
                 self.places.push((sequence, position));
-                x.values.extend(embedding(&self.tensors.embedding, *id, residual, self.recipe.embedding_scale));
+                x.values.extend(embedding(
+                    &self.tensors.embedding,
+                    *id,
+                    residual,
+                    self.recipe.embedding_scale,
+                ));
             }
         }
         x
@@ -157,7 +167,8 @@ impl<'a> Network<'a> {
         let (q, query_exponent) = self.rotated(index, Head::Query, &h, exponent, sites);
         let (k, key_exponent) = self.rotated(index, Head::Key, &h, exponent, sites);
         let v = self.linear(&block.v, block.v_bias.as_ref(), &h, exponent);
-        let (v, value_exponent) = self.requantize_site(index, Site::Value, v, exponent + block.v.grid(), sites);
+        let (v, value_exponent) =
+            self.requantize_site(index, Site::Value, v, exponent + block.v.grid(), sites);
         let shift = query_exponent + key_exponent + self.recipe.score_bits - tables::SOFTMAX_STEP_BITS;
         let out = self.attend(index, &q, &k, &v, shift);
         let acc = self.linear(&block.o, None, &out, value_exponent);
@@ -223,7 +234,8 @@ impl<'a> Network<'a> {
     }
 
     fn attend(&self, index: usize, q: &Rows, k: &Rows, v: &Rows, shift: i32) -> Rows {
-        let (width, group) = (self.config.head_dim as usize, (self.config.heads / self.config.kv_heads) as usize);
+        let (width, group) =
+            (self.config.head_dim as usize, (self.config.heads / self.config.kv_heads) as usize);
         let window = self.recipe.window(index);
         q.map_rows(q.width, |t, row| {
             let position = self.places[t].1;
@@ -235,7 +247,8 @@ impl<'a> Network<'a> {
                 .flat_map(|(head, query)| {
                     let columns = head / group * width..(head / group + 1) * width;
                     let keys: Vec<&[i64]> = keys.clone().map(|j| &k.row(j)[columns.clone()]).collect();
-                    let values: Vec<&[i64]> = (t + 1 - keys.len()..t + 1).map(|j| &v.row(j)[columns.clone()]).collect();
+                    let values: Vec<&[i64]> =
+                        (t + 1 - keys.len()..t + 1).map(|j| &v.row(j)[columns.clone()]).collect();
                     attention(query, &keys, &values, rule)
                 })
                 .collect()

@@ -93,7 +93,7 @@ impl SiluExps {
 
     fn exp_neg(&self, g: u64) -> Fixed {
         let index = |v: u64| usize::try_from(v).expect("16 bits");
-        self.high[index(g >> 7)].mul(self.low[index(g & 127)])
+        self.high[index(g >> 7)].times(self.low[index(g & 127)])
     }
 }
 
@@ -103,10 +103,10 @@ fn gelu_exp_neg(g: u64, exponent: i32) -> Fixed {
     if x.0 >= 12 << FRACTION_BITS {
         return Fixed::ZERO; // 2u > 80
     }
-    let cube = x.mul(x).mul(x).mul(Fixed::ratio(44_715, 1_000_000));
+    let cube = x.times(x).times(x).times(Fixed::ratio(44_715, 1_000_000));
     // sqrt(2/pi) < 1
-    let root = Fixed::ratio(2, 1).div(pi()).sqrt();
-    exp_neg(Fixed(2 * root.mul(Fixed(x.0 + cube.0)).0))
+    let root = Fixed::ratio(2, 1).over(pi()).sqrt();
+    exp_neg(Fixed(2 * root.times(Fixed(x.0 + cube.0)).0))
 }
 
 /// Rotations of RoPE (Su et al. 2021, equation 15): for position `p` and pair `i`, cosine and sine of
@@ -187,9 +187,10 @@ impl RotationTable {
 
 /// base^(-2i/dimension) / (2 pi divisor).
 fn turns_per_position(spec: RotationSpec, pair: u32) -> Fixed {
-    let exponent = ln_dyadic(spec.base.0, spec.base.1).mul_int(u64::from(2 * pair)).div_int(u64::from(spec.dimension));
+    let exponent =
+        ln_dyadic(spec.base.0, spec.base.1).mul_int(u64::from(2 * pair)).div_int(u64::from(spec.dimension));
     let divisor = ln_dyadic(spec.position_divisor.0, spec.position_divisor.1);
-    exp_neg(Fixed(exponent.0 + divisor.0)).div(Fixed(2 * pi().0))
+    exp_neg(Fixed(exponent.0 + divisor.0)).over(Fixed(2 * pi().0))
 }
 
 fn multiply_rotations(a: (i64, i64), b: (i64, i64)) -> (i64, i64) {

@@ -62,13 +62,12 @@ impl Tokenizer {
     ) -> Result<Vec<u32>, Error> {
         let rendered = self.apply_chat_template(messages, add_generation_prompt)?;
         let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
-        let placeholders = origin::placeholders(&rendered, self.spec().chat_template.as_deref(), &contents);
-        let placeholders = placeholders.ok_or(Error::ControlTokensDependOnMessages)?;
-        let names: Vec<&str> = placeholders.iter().map(String::as_str).collect();
-        let skeleton = self.render(messages, &names, add_generation_prompt);
+        let placeholders = origin::placeholders(&contents);
+        let placeholders: Vec<&str> = placeholders.iter().map(String::as_str).collect();
+        let skeleton = self.render(messages, &placeholders, add_generation_prompt);
         let skeleton = skeleton.map_err(|_| Error::ControlTokensDependOnMessages)?;
         let mut ids = Vec::new();
-        match user_text(&rendered, &skeleton, &placeholders, &contents) {
+        match user_text(&rendered, &skeleton, &contents) {
             Some(user) => {
                 self.encode_into(&rendered, |found| self.is_allowed(&rendered, found, &user), &mut ids)?
             }

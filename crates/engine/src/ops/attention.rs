@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use model::ops::attention as meaning;
 
-use crate::cache::{HeadCache, KEY_LANES};
+use crate::cache::HeadCache;
 use crate::kernels::Isa;
-use crate::kernels::attention::{self as kernel, Pair};
+use crate::kernels::attention::{self as kernel, KEY_LANES};
 
 /// What one attention row needs besides its operands.
 #[derive(Clone, Copy, Debug)]
@@ -27,24 +27,26 @@ pub fn attention(
     rule: AttentionRule<'_>,
     out: &mut [i32],
 ) {
-    if !(0..32).contains(&rule.shift) || !fits(query, head) || head.wide.range(keys.clone()).next().is_some() {
+    if !(0..32).contains(&rule.shift) || !fits(query, head) || head.wide.range(keys.clone()).next().is_some()
+    {
         return plain(query, head, keys, rule, out);
     }
     let first = keys.start / KEY_LANES * KEY_LANES;
-    let mut scores = score(isa, query, head, first..keys.end);
-    let skip = keys.start - first;
+    let (skip, count) = (keys.start - first, keys.end - first);
+    let (pairs, _) = query.as_chunks::<2>();
+    let pairs: Vec<[i16; 2]> = pairs.iter().map(|pair| pair.map(|v| v as i16)).collect();
+    let mut groups = vec![[0; KEY_LANES]; count.div_ceil(KEY_LANES)];
+    let from = first / KEY_LANES * pairs.len();
+    kernel::scores(isa, &pairs, &head.keys[from..from + groups.len() * pairs.len()], &mut groups);
     // From here on entry j belongs to position first + j; those before the window weigh nothing.
-    let max = scores[skip..].iter().copied().max().unwrap_or(0);
-    scores[..skip].fill(0);
-    let mut sum = 0_u32;
-    for score in &mut scores[skip..] {
-        // Both are 32-bit numbers, so their difference is an unsigned one.
-        let distance = max.wrapping_sub(*score).cast_unsigned() >> rule.shift;
-        let weight = rule.table.get(distance as usize).copied().unwrap_or(0);
-        sum += weight;
-        *score = weight.cast_signed();
-    }
-    let weighted = weigh(isa, &scores, head, first, query.len());
+    let scores = &groups.as_flattened()[skip..count];
+    let max = scores.iter().copied().max().unwrap_or(0);
+    let mut weights = vec![0; count.next_multiple_of(2)];
+    let shift = rule.shift.unsigned_abs();
+    let sum = kernel::softmax_weights(isa, scores, max, shift, rule.table, &mut weights[skip..count]);
+    let mut weighted = vec![0; query.len()];
+    let values = &head.values[first / 2 * query.len()..][..weights.len() / 2 * query.len()];
+    kernel::weighted_sum(isa, &weights, values, head.value_max, &mut weighted);
     divide(&weighted, sum, out);
 }
 
@@ -57,55 +59,15 @@ fn fits(query: &[i32], head: &HeadCache) -> bool {
     u128::from(square) * u128::from(head.key_square) < 1 << 62
 }
 
-/// Scores of whole groups of 16 positions, cut to `keys`.
-fn score(isa: Isa, query: &[i32], head: &HeadCache, keys: Range<usize>) -> Vec<i32> {
-    let (query, _) = query.as_chunks::<2>();
-    let query: Vec<Pair> = query.iter().map(|[a, b]| [*a as i16, *b as i16]).collect();
-    let mut scores = Vec::with_capacity(keys.len() + KEY_LANES);
-    let groups = head.keys.chunks_exact(query.len());
-    for group in groups.take(keys.end.div_ceil(KEY_LANES)).skip(keys.start / KEY_LANES) {
-        scores.extend_from_slice(&kernel::score(isa, group, &query));
-    }
-    scores.truncate(keys.len());
-    scores
-}
-
-/// `sum_j weights[j] * value[first + j]`: in 32 bits over runs whose weights' sum times the largest value
-/// fits, then in 64.
-fn weigh(isa: Isa, weights: &[i32], head: &HeadCache, first: usize, dim: usize) -> Vec<i64> {
-    let pairs: Vec<Pair> =
-        weights.chunks(2).map(|pair| [pair[0] as i16, pair.get(1).map_or(0, |w| *w as i16)]).collect();
-    // Two weights are below 2^16 and values below 2^15, so one pair always fits.
-    let limit = i32::MAX / head.value_max.max(1).cast_signed();
-    let mut total = vec![0_i64; dim];
-    let mut part = vec![0_i32; dim];
-    let (mut rest, mut values) = (&pairs[..], &head.values[first / 2 * dim..]);
-    while !rest.is_empty() {
-        let mut sum = 0;
-        let run = rest.iter().take_while(|[a, b]| {
-            sum += i32::from(*a) + i32::from(*b);
-            sum <= limit
-        });
-        let run = run.count().max(1);
-        kernel::weigh(isa, values, &rest[..run], &mut part);
-        for (total, part) in total.iter_mut().zip(&part) {
-            *total += i64::from(*part);
-        }
-        (rest, values) = (&rest[run..], &values[run * dim..]);
-    }
-    total
-}
-
-/// `model::ops::attention::divide_round` for all of `numerators` by one multiplication each. `sum` is at least
-/// the table's first entry, hence above 1, and |numerator| <= sum * 2^15.
-fn divide(numerators: &[i64], sum: u32, out: &mut [i32]) {
+/// `model::ops::attention::divide_round` for all of `numerators` by one multiplication each. `z` is at least
+/// the table's first entry, hence above 1, and |numerator| <= z * 2^15.
+fn divide(numerators: &[i64], z: u64, out: &mut [i32]) {
     const OFFSET: u32 = 16;
-    let z = u64::from(sum);
     let reciprocal = u64::MAX / z;
-    let half = i64::from(sum >> 1);
+    let half_and_offset = ((z >> 1) + (z << OFFSET)).cast_signed();
     for (out, n) in out.iter_mut().zip(numerators) {
         // Shifted by 2^16 whole quotients to be positive, below 2^49; the estimate is at most 1 too small.
-        let shifted = (n + half + (i64::from(sum) << OFFSET)).cast_unsigned();
+        let shifted = (n + half_and_offset).cast_unsigned();
         let estimate = ((u128::from(shifted) * u128::from(reciprocal)) >> 64) as u64;
         let quotient = estimate + u64::from(shifted - estimate * z >= z);
         *out = (quotient as i64 - (1 << OFFSET)) as i32;

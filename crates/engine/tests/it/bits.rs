@@ -71,19 +71,34 @@ fn every_weight_format_gives_the_reference_bits() {
     for weight_type in WEIGHTS {
         let synthetic = SyntheticModel { weight_type, ..SyntheticModel::tiny(Architecture::Llama) };
         let model = import(&synthetic);
-        check(&model, &random_ids(&mut SplitMix64::new(5), model.config.vocab, 40), &format!("{weight_type:?}"));
+        check(
+            &model,
+            &random_ids(&mut SplitMix64::new(5), model.config.vocab, 40),
+            &format!("{weight_type:?}"),
+        );
     }
     for weight_type in K_WEIGHTS {
         let model = import(&SyntheticModel::tiny_256(Architecture::Qwen2, weight_type));
-        check(&model, &random_ids(&mut SplitMix64::new(6), model.config.vocab, 24), &format!("{weight_type:?}"));
+        check(
+            &model,
+            &random_ids(&mut SplitMix64::new(6), model.config.vocab, 24),
+            &format!("{weight_type:?}"),
+        );
     }
 }
 
 #[test]
 fn odd_shapes_give_the_reference_bits() {
-    for (heads, kv_heads, head_dim, ff) in [(3, 1, 64, 96), (2, 2, 128, 160), (6, 3, 80, 32), (1, 1, 32, 64)] {
-        let synthetic =
-            SyntheticModel { heads, kv_heads, head_dim, ff, width: 96, ..SyntheticModel::tiny(Architecture::Qwen3) };
+    for (heads, kv_heads, head_dim, ff) in [(3, 1, 64, 96), (2, 2, 128, 160), (6, 3, 80, 32), (1, 1, 32, 64)]
+    {
+        let synthetic = SyntheticModel {
+            heads,
+            kv_heads,
+            head_dim,
+            ff,
+            width: 96,
+            ..SyntheticModel::tiny(Architecture::Qwen3)
+        };
         let model = import(&synthetic);
         let ids = random_ids(&mut SplitMix64::new(u64::from(head_dim)), model.config.vocab, 33);
         check(&model, &ids, &format!("{heads}/{kv_heads} heads of {head_dim}, ff {ff}"));
@@ -144,7 +159,8 @@ fn out_of_range_positions_are_the_same_for_all() {
             let model = import_with(&SyntheticModel::tiny(Architecture::Llama), |formats| {
                 formats.blocks[1].exponents[site as usize] += finer;
             });
-            let ids = random_ids(&mut SplitMix64::new(u64::from(finer.unsigned_abs())), model.config.vocab, 30);
+            let ids =
+                random_ids(&mut SplitMix64::new(u64::from(finer.unsigned_abs())), model.config.vocab, 30);
             seen += u32::from(reference(&model, &ids).out_of_range.is_some_and(|p| p > 0));
             check(&model, &ids, &format!("{} finer by {finer}", site.name()));
         }
@@ -157,7 +173,7 @@ fn request(model: &Model, random: &mut SplitMix64, number: u8) -> Request {
     settings.temperature_milli = 500 * u32::from(number % 4);
     settings.repetition_penalty_milli = 1000 + 100 * u32::from(number % 3);
     settings.max_tokens = 12;
-    settings.stop_at_end = number % 2 == 0;
+    settings.stop_at_end = number.is_multiple_of(2);
     let length = 3 + random.below(40) as usize;
     Request {
         prompt_ids: random_ids(random, model.config.vocab, length),

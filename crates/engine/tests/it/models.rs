@@ -27,11 +27,8 @@ pub(crate) const WEIGHTS: [TensorType; 8] = [
     TensorType::Float(FloatKind::F32),
 ];
 
-pub(crate) const K_WEIGHTS: [TensorType; 3] = [
-    TensorType::Block(BlockKind::Q4K),
-    TensorType::Block(BlockKind::Q5K),
-    TensorType::Block(BlockKind::Q6K),
-];
+pub(crate) const K_WEIGHTS: [TensorType; 3] =
+    [TensorType::Block(BlockKind::Q4K), TensorType::Block(BlockKind::Q5K), TensorType::Block(BlockKind::Q6K)];
 
 /// Imports with calibrated formats, changed by `change`.
 pub(crate) fn import_with(synthetic: &SyntheticModel, change: impl FnOnce(&mut Formats)) -> Arc<Model> {

@@ -21,8 +21,10 @@ const IDS: [u32; 6] = [1, 504, 3575, 282, 4649, 314];
 const LOGITS_SHA256: &str = "feb4e15c768998478a86d9d17e8b0cb3e75e0e0db102bbf2d8cc9fdaab5a7927";
 /// `oracle/integer_reference.py MODEL --calibrate --tokenized IDS`: residual exponent, then down inputs.
 const RESIDUAL: i32 = 10;
-const DOWN_INPUTS: [i32; 30] =
-    [11, 11, 8, 12, 11, 11, 11, 11, 10, 10, 9, 10, 11, 11, 11, 11, 11, 11, 11, 10, 10, 10, 9, 9, 9, 9, 9, 9, 8, 7];
+const DOWN_INPUTS: [i32; 30] = [
+    11, 11, 8, 12, 11, 11, 11, 11, 10, 10, 9, 10, 11, 11, 11, 11, 11, 11, 11, 10, 10, 10, 9, 9, 9, 9, 9, 9,
+    8, 7,
+];
 
 /// The pulled file, or `None` with a word about it.
 fn real_file() -> Option<Arc<Vec<u8>>> {
@@ -42,7 +44,8 @@ fn real_file() -> Option<Arc<Vec<u8>>> {
 fn logits_equal_those_of_the_outside_program() {
     let Some(bytes) = real_file() else { return };
     let file = read_gguf(bytes).expect("the published file");
-    let formats = calibrate_file(&file, &KernelAccumulate::new(Isa::best()), &mut |_| {}).expect("bounds hold");
+    let formats =
+        calibrate_file(&file, &KernelAccumulate::new(Isa::best()), &mut |_| {}).expect("bounds hold");
     assert_eq!(formats.residual, RESIDUAL);
     let down: Vec<i32> = formats.blocks.iter().map(|b| b.exponent(Site::DownInput)).collect();
     assert_eq!(down, DOWN_INPUTS);

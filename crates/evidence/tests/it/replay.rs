@@ -54,7 +54,8 @@ fn judge(engine: &Engine, claim: &Claim) -> Verdict {
 #[test]
 fn honest_claims_are_accepted() {
     let mut claims = 0;
-    for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3, Architecture::Gemma3] {
+    for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3, Architecture::Gemma3]
+    {
         let engine = start(SyntheticModel::tiny(architecture).gguf(), None);
         let mut random = SplitMix64::new(77);
         for number in 0..40_u8 {
@@ -166,8 +167,12 @@ fn refingerprint(cheat: &Engine, engine: &Engine, claim: &Claim) -> Vec<LogitFin
     use engine::execute::Chunk;
     use engine::fingerprint::Fingerprinter;
     let commitment = &engine.model().commitment;
-    let point =
-        protocol::fingerprint::fingerprint_point(commitment, &claim.nonce, &claim.prompt_ids, &claim.settings);
+    let point = protocol::fingerprint::fingerprint_point(
+        commitment,
+        &claim.nonce,
+        &claim.prompt_ids,
+        &claim.settings,
+    );
     let fingerprinter = Fingerprinter::new(&point, engine.model().config.vocab as usize);
     let ids: Vec<u32> = claim.prompt_ids.iter().chain(&claim.output_ids).copied().collect();
     let mut cache = cheat.new_cache();
@@ -236,7 +241,9 @@ fn false_endings_are_rejected() {
     stopping.settings.temperature_milli = 3000;
     stopping.settings.max_tokens = 100;
     let claim = (0..200_u8)
-        .map(|number| honest(&engine, Request { client_seed: ClientSeed::from_bytes([number; 32]), ..stopping.clone() }))
+        .map(|number| {
+            honest(&engine, Request { client_seed: ClientSeed::from_bytes([number; 32]), ..stopping.clone() })
+        })
         .find(|claim| claim.finish == FinishReason::EndToken)
         .expect("some run ends by an end token");
     let tokens = claim.output_ids.len();

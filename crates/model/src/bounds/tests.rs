@@ -12,7 +12,8 @@ fn worst_input_stays_below_the_bound_and_comes_close() {
     let values: Vec<i16> = (0..64_i16).map(|i| if i % 3 == 0 { -500 * i } else { 311 * i }).collect();
     let weights = matrix(2, 32, 10, values.clone());
     let bits = accumulator_bits(&weights, 15);
-    let worst: i64 = values.chunks(32).map(|row| row.iter().map(|w| 32_767 * i64::from(*w).abs()).sum()).max().unwrap();
+    let worst: i64 =
+        values.chunks(32).map(|row| row.iter().map(|w| 32_767 * i64::from(*w).abs()).sum()).max().unwrap();
     assert!(worst < 1 << bits && worst >= 1 << (bits - 2), "{worst} against 2^{bits}");
 }
 

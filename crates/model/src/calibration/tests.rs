@@ -24,7 +24,9 @@ fn exponents_leave_a_factor_of_two() {
 
 #[test]
 fn residual_exponents_follow_the_largest_value() {
-    for (exponent, max, expected) in [(14, 1 << 25, 13), (14, (1 << 25) - 1, 14), (14, 1 << 28, 10), (10, 0, 10)] {
+    for (exponent, max, expected) in
+        [(14, 1 << 25, 13), (14, (1 << 25) - 1, 14), (14, 1 << 28, 10), (10, 0, 10)]
+    {
         assert_eq!(fitting_residual(exponent, max), expected, "{max} at {exponent}");
     }
 }

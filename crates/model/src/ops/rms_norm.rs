@@ -48,7 +48,8 @@ pub fn rms_norm(x: &[i64], weight: &Vector, epsilon: u128, out_exponent: i32) ->
 /// The finest exponent at which no output can leave 16 bits, whatever the input.
 #[must_use]
 pub fn output_exponent(width: u32, weight: &Vector) -> i32 {
-    let largest = numerator(width) * weight.values().iter().map(|w| i64::from(w.unsigned_abs())).max().unwrap_or(0);
+    let largest =
+        numerator(width) * weight.values().iter().map(|w| i64::from(w.unsigned_abs())).max().unwrap_or(0);
     (-32..=MAX_EXPONENT)
         .rev()
         .find(|e| rsh(largest, NORM_BITS + weight.exponent() - e) <= i64::from(i16::MAX))

@@ -14,7 +14,11 @@ fn exp_tables_are_correctly_rounded() {
     let words = |table: &[u32]| -> Vec<u8> {
         table.iter().flat_map(|v| u16::try_from(*v).expect("16 bits").to_le_bytes()).collect()
     };
-    check(&words(&exp_short()), "778c15a8a0ad65d2c3378679b9a567b16b1b7dded8b736d8c71df7305363db14", "12 bits");
+    check(
+        &words(&exp_short()),
+        "778c15a8a0ad65d2c3378679b9a567b16b1b7dded8b736d8c71df7305363db14",
+        "12 bits",
+    );
     check(&words(&exp_long()), "b11a605c06b86fefd954dfd1d21c801be31b5859124ebf21d681e904f0868331", "15 bits");
     let long: Vec<u8> = exp_sampler().iter().flat_map(|v| v.to_le_bytes()).collect();
     check(&long, "58c116881213c221b75998f02c98eee3102cf51448ac47417d6999bdd71c05dc", "24 bits");
@@ -45,7 +49,8 @@ fn activation_tables_are_correctly_rounded() {
 
 #[test]
 fn rotations_are_correctly_rounded() {
-    let spec = RotationSpec { base: (100_000, 0), position_divisor: (1, 0), dimension: 64, scale_q60: 1 << 60 };
+    let spec =
+        RotationSpec { base: (100_000, 0), position_divisor: (1, 0), dimension: 64, scale_q60: 1 << 60 };
     let expected = "8d790f83e1e3106fcd825a43655ef3109ecec77466fe2921b92e4d676046e0d4";
     check(&RotationTable::new(spec, 8192).bytes(), expected, "base 100000, width 64");
 }
@@ -53,7 +58,8 @@ fn rotations_are_correctly_rounded() {
 /// A longer table only adds positions: caches of any length see the same numbers.
 #[test]
 fn rotation_tables_are_prefixes_of_each_other() {
-    let spec = RotationSpec { base: (1_000_000, 0), position_divisor: (8, 0), dimension: 16, scale_q60: 1 << 59 };
+    let spec =
+        RotationSpec { base: (1_000_000, 0), position_divisor: (8, 0), dimension: 16, scale_q60: 1 << 59 };
     let (short, long) = (RotationTable::new(spec, 130), RotationTable::new(spec, 400));
     assert_eq!(short.bytes(), long.bytes()[..short.bytes().len()]);
 }

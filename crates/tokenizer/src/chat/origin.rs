@@ -10,42 +10,23 @@ use super::python::is_space;
 /// First and one past the last byte.
 pub(super) type Range = (usize, usize);
 
-/// Characters without a meaning of their own (Unicode, private use area).
-const PRIVATE_USE_FIRST: u32 = 0xe000;
-const PRIVATE_USE_COUNT: usize = 6400;
+/// A character without a meaning of its own (Unicode, private use area). A template that writes it itself cannot
+/// be followed; contents may hold it, as they are not in the text with the placeholders.
+const MARKER: char = '\u{e000}';
 
-/// A text for each content that the rendered conversation, the template and the contents do not hold; empty
-/// for empty contents, as templates ask for those. `None` if there is none.
-pub(super) fn placeholders(rendered: &str, template: Option<&str>, contents: &[&str]) -> Option<Vec<String>> {
-    let texts = || [rendered, template.unwrap_or_default()].into_iter().chain(contents.iter().copied());
-    let mut used = [false; PRIVATE_USE_COUNT];
-    for symbol in texts().flat_map(str::chars) {
-        if let Some(place) = u32::from(symbol).checked_sub(PRIVATE_USE_FIRST)
-            && let Some(used) = used.get_mut(place as usize)
-        {
-            *used = true;
-        }
-    }
-    let free = used.iter().position(|used| !used)?;
-    let marker = char::from_u32(PRIVATE_USE_FIRST + u32::try_from(free).ok()?)?;
+/// The placeholder of each content; empty for empty contents, as templates ask for those.
+pub(super) fn placeholders(contents: &[&str]) -> Vec<String> {
     let placeholder = |(number, content): (usize, &&str)| {
-        if content.is_empty() { String::new() } else { format!("{marker}{number}{marker}") }
+        if content.is_empty() { String::new() } else { format!("{MARKER}{number}{MARKER}") }
     };
-    Some(contents.iter().enumerate().map(placeholder).collect())
+    contents.iter().enumerate().map(placeholder).collect()
 }
 
 /// The parts of `rendered` that are the words of messages, in order. `None` if `rendered` is not `skeleton`
 /// with each placeholder replaced by its content, stripped or not.
-pub(super) fn user_text(
-    rendered: &str,
-    skeleton: &str,
-    placeholders: &[String],
-    contents: &[&str],
-) -> Option<Vec<Range>> {
-    let marker = placeholders.iter().find_map(|placeholder| placeholder.chars().next());
-    let Some(marker) = marker else { return (rendered == skeleton).then(Vec::new) };
+pub(super) fn user_text(rendered: &str, skeleton: &str, contents: &[&str]) -> Option<Vec<Range>> {
     // Split at the marker, a skeleton is: template, number, template, number, .., template.
-    let mut parts = skeleton.split(marker);
+    let mut parts = skeleton.split(MARKER);
     let mut rest = rendered.strip_prefix(parts.next()?)?;
     let mut user = Vec::new();
     while let Some(number) = parts.next() {

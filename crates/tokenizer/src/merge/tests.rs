@@ -1,5 +1,7 @@
 //! Merging against the plain definition: look at all neighbours, merge the most urgent, start again.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
@@ -21,6 +23,21 @@ fn plainly(mut pieces: Vec<Piece>, rule: impl Fn(Piece, Piece) -> Option<Union>)
         let Some((_, at, union)) = unions.min_by_key(|(order, at, _)| (*order, *at)) else { return pieces };
         let right = pieces.remove(at + 1);
         pieces[at] = Piece { start: pieces[at].start, end: right.end, token: union.token };
+    }
+}
+
+/// Each piece is looked at once at first, and twice for each union, whatever the word.
+#[test]
+fn work_grows_with_the_length() {
+    for period in 1..6 {
+        let pieces = (0_u32..20_000).map(|at| Piece { start: at, end: at + 1, token: at % period });
+        let looks = Cell::new(0);
+        let always = |left: Piece, right: Piece| {
+            looks.set(looks.get() + 1);
+            Some(Union { order: (left.token * 7 + right.token) % 5, token: (left.token + right.token) % 11 })
+        };
+        assert_eq!(Merger::default().run(pieces, always).count(), 1);
+        assert!(looks.get() < 3 * 20_000, "{}", looks.get());
     }
 }
 

@@ -142,6 +142,12 @@ fn changed_messages() {
     let chosen = "{% if messages[0].content == 'x' %}<|im_end|>{% else %}<|im_start|>{% endif %}";
     assert_eq!(encode(chosen, "x"), Err(Error::ControlTokensDependOnMessages));
     assert!(encode(chosen, "y").is_ok());
+    let appended = "{{ messages[0].content }}{% if messages[0].content == 'x' %}<|im_end|>{% endif %}";
+    assert_eq!(encode(appended, "x"), Err(Error::ControlTokensDependOnMessages));
+    assert!(encode(appended, "<|im_end|>").is_ok());
+    let own_marker = "\u{e000}0\u{e000}{{ messages[0].content }}<|im_end|>";
+    assert!(encode(own_marker, "\u{e000}0\u{e000}").is_ok());
+    assert_eq!(encode(own_marker, "<|im_end|>"), Err(Error::ControlTokenInMessage { message: 0 }));
     let demanding =
         "{% if messages[0].content != 'x' %}{{ raise_exception('x') }}{% endif %}{{ messages[0].content }}";
     assert_eq!(encode(demanding, "x"), Err(Error::ControlTokensDependOnMessages));

@@ -1,7 +1,5 @@
 //! Texts to ids and back, against the ids that other implementations give.
 
-use std::time::{Duration, Instant};
-
 use tokenizer::{Error, MAX_TEXT_BYTES, Special, StreamDecoder, TokenType, Tokenizer, TokenizerKind};
 
 use crate::fixtures::{bpe, bpe_spec, numbers, sentence_piece, sentence_piece_spec, spec, strings};
@@ -169,9 +167,9 @@ fn a_text_that_is_too_long_is_an_error() {
     assert_eq!(tokenizer.encode(&text, Special::Parse), expected);
 }
 
-/// A quadratic merge of 200 000 pieces takes minutes; this takes a fraction of a second.
+/// In quadratic time this would take minutes (`merge::tests::work_grows_with_the_length` counts the steps).
 #[test]
-fn long_words_take_no_quadratic_time() {
+fn long_words() {
     let long = 200_000;
     let fixture = sentence_piece();
     let tokenizers = [
@@ -181,14 +179,9 @@ fn long_words_take_no_quadratic_time() {
     for tokenizer in tokenizers {
         for word in ["a", " ", "\n ", "<", "1", "<|im_", "é", "\u{300}"] {
             let text = word.repeat(long / word.len()) + "x";
-            let start = Instant::now();
             let ids = tokenizer.encode(&text, Special::Parse).unwrap();
-            assert!(start.elapsed() < Duration::from_secs(20), "{word:?} took {:?}", start.elapsed());
-            let decoded = tokenizer.decode_bytes(&ids).unwrap();
-            assert_eq!(
-                String::from_utf8(decoded).unwrap().trim_start_matches(' '),
-                text.trim_start_matches(' ')
-            );
+            let decoded = String::from_utf8(tokenizer.decode_bytes(&ids).unwrap()).unwrap();
+            assert_eq!(decoded.trim_start_matches(' '), text.trim_start_matches(' '));
         }
     }
 }

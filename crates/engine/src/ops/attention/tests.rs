@@ -9,9 +9,7 @@ use model::tables::{exp_long, exp_short};
 fn numbers(random: &mut SplitMix64, count: usize, bits: u32) -> Vec<i32> {
     let span = (1_u64 << (bits + 1)) - 1;
     let end = (1_i32 << bits) - 1;
-    (0..count)
-        .map(|i| if i % 7 == 3 { end } else { random.below(span) as i32 - end })
-        .collect()
+    (0..count).map(|i| if i % 7 == 3 { end } else { random.below(span) as i32 - end }).collect()
 }
 
 fn check(positions: usize, dim: usize, bits: u32, window: usize, shift: i32) {
@@ -29,7 +27,8 @@ fn check(positions: usize, dim: usize, bits: u32, window: usize, shift: i32) {
         for isa in Isa::available() {
             let mut fast = vec![0; dim];
             attention(isa, &query, cache.head(0, 0), keys.clone(), rule, &mut fast);
-            let case = format!("{positions} positions, {dim} wide, {bits} bits, window {window}, shift {shift}");
+            let case =
+                format!("{positions} positions, {dim} wide, {bits} bits, window {window}, shift {shift}");
             assert_eq!(fast, slow, "{case}, {}", isa.name());
         }
     }
