@@ -1,6 +1,8 @@
 //! Activations as the kernels read them: rows of 16-bit numbers, padded with zeros to whole lines of 32, and the
 //! sum of each line. Never changes a value: what does not fit 16 bits becomes two rows.
 
+use std::array;
+
 /// Columns in a line.
 pub const LINE_COLS: usize = 32;
 
@@ -51,6 +53,30 @@ impl RowsView<'_> {
     pub(super) fn rows(&self) -> usize {
         self.lines.len() / self.lines_per_row
     }
+}
+
+impl<'a> RowsView<'a> {
+    /// The first N rows, cut to so many lines, and their sums.
+    ///
+    /// This and [`columns`] are not inside the kernels because closures there would have the kernels' instructions and
+    /// could not be inlined into `from_fn`, which has not.
+    #[inline(always)]
+    pub(super) fn first<const N: usize>(&self, lines: usize) -> ([&'a [ActivationLine]; N], [&'a [i32]; N]) {
+        (
+            array::from_fn(|n| &self.lines[n * self.lines_per_row..][..lines]),
+            array::from_fn(|n| &self.sums[n * self.lines_per_row..][..lines]),
+        )
+    }
+}
+
+/// Columns `32 * line + 8 * group ..` of N rows, eight each.
+#[inline(always)]
+pub(super) fn columns<'a, const N: usize>(
+    rows: &[&'a [ActivationLine]; N],
+    line: usize,
+    group: usize,
+) -> [&'a [i16; 8]; N] {
+    array::from_fn(|n| &rows[n][line].0.as_chunks::<8>().0[group])
 }
 
 impl PackedActivations {

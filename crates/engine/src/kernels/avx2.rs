@@ -2,9 +2,8 @@
 //! Never rounds: every lane holds an integer below its range, as argued in `kernels.rs`.
 
 use std::arch::x86_64::*;
-use std::array;
 
-use super::activations::{ActivationLine, LINE_COLS, RowsView};
+use super::activations::{ActivationLine, LINE_COLS, RowsView, columns};
 use super::huge_buffer::Line;
 use super::matmul::TILE;
 use super::panel::{
@@ -84,18 +83,19 @@ fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
     // A line of activations covers one sub-block of 32 columns or two of 16.
     let parts = const { LINE_COLS / LAYOUTS[FORMAT].sub_len };
     let lines = panel.sub_blocks / parts;
-    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * x.lines_per_row..][..lines]);
-    let x_sums: [&[i32]; N] = array::from_fn(|n| &x.sums[n * x.lines_per_row..][..lines]);
+    let (x, x_sums) = x.first::<N>(lines);
     let mut sums = [Sums::zero(); N];
     for line in 0..lines {
-        let x_sums: [i32; N] = array::from_fn(|n| x_sums[n][line]);
+        let mut x_sum = [0; N];
+        for n in 0..N {
+            x_sum[n] = x_sums[n][line];
+        }
         for part in 0..parts {
             let index = line * parts + part;
             if layout.low_bits < 16 {
                 panel.prefetch(&layout, index);
             }
-            let x = array::from_fn(|n| &x_lines[n][line].0[part * layout.sub_len..][..layout.sub_len]);
-            let dots = dot_products::<FORMAT, N>(panel, index, x, x_sums);
+            let dots = dot_products::<FORMAT, N>(panel, index, &x, x_sum);
             let scale = number(panel.scales, layout.scales, panel.grid, index);
             for n in 0..N {
                 sums[n].add(dots[n], scale);
@@ -103,7 +103,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
             if const { LAYOUTS[FORMAT].has_mins() } {
                 let min = number(panel.mins, layout.mins, panel.grid, index);
                 for n in 0..N {
-                    sums[n].add([_mm256_set1_epi32(x_sums[n]); 2], min);
+                    sums[n].add([_mm256_set1_epi32(x_sum[n]); 2], min);
                 }
             }
         }
@@ -120,20 +120,23 @@ fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
 fn dot_products<const FORMAT: FormatId, const N: usize>(
     panel: PanelView<'_>,
     index: usize,
-    x: [&[i16]; N],
-    x_sums: [i32; N],
+    x: &[&[ActivationLine]; N],
+    x_sum: [i32; N],
 ) -> [Lanes; N] {
     let layout = const { LAYOUTS[FORMAT] };
-    let group_lines = const { LAYOUTS[FORMAT].low_bits / 4 };
-    let mut dots: [Lanes; N] = array::from_fn(|n| match layout.centre {
-        Centre::FromSum(bits) => [_mm256_set1_epi32(-(x_sums[n] << bits)); 2],
-        Centre::None | Centre::FromCode(_) => [_mm256_setzero_si256(); 2],
-    });
-    let low = &panel.low[index * layout.low_lines()..][..layout.low_lines()];
+    let groups = const { LAYOUTS[FORMAT].steps() / 4 };
+    let (line, first_group) = (index * groups / 4, index * groups % 4);
+    let mut dots = [[_mm256_setzero_si256(); 2]; N];
+    if let Centre::FromSum(bits) = layout.centre {
+        for n in 0..N {
+            dots[n] = [_mm256_set1_epi32(-(x_sum[n] << bits)); 2];
+        }
+    }
     let mut high = first_high::<FORMAT>(panel.high, index);
-    for group in 0..layout.steps() / 4 {
-        let low = &low[group * group_lines..][..group_lines];
-        let x = x.map(|x| &x.as_chunks::<8>().0[group]);
+    for group in 0..groups {
+        let lines = const { LAYOUTS[FORMAT].low_bits / 4 };
+        let low = &panel.low[(index * groups + group) * lines..][..lines];
+        let x = columns(x, line, first_group + group);
         add_step::<FORMAT, 0, N>(&mut dots, low, high, x);
         add_step::<FORMAT, 1, N>(&mut dots, low, high, x);
         add_step::<FORMAT, 2, N>(&mut dots, low, high, x);
@@ -224,15 +227,14 @@ impl Sums {
 #[inline(never)]
 #[target_feature(enable = "avx2,f16c")]
 fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    let x_lines: [&[ActivationLine]; N] =
-        array::from_fn(|n| &x.lines[n * x.lines_per_row..][..x.lines_per_row]);
+    let (x, _) = x.first::<N>(x.lines_per_row);
     let mut sums = [Sums::zero(); N];
     for (index, lines) in panel.low.chunks_exact(LINE_COLS / 2).enumerate() {
         panel.prefetch(const { &LAYOUTS[ROWS] }, index);
         let mut low = [[_mm256_setzero_si256(); 2]; N];
         let mut high = [[_mm256_setzero_si256(); 2]; N];
         for (group, lines) in lines.as_chunks::<4>().0.iter().enumerate() {
-            let x = array::from_fn(|n| &x_lines[n][index].0.as_chunks::<8>().0[group]);
+            let x = columns(&x, index, group);
             add_row_step::<0, N>(&mut low, &mut high, lines, x);
             add_row_step::<1, N>(&mut low, &mut high, lines, x);
             add_row_step::<2, N>(&mut low, &mut high, lines, x);
@@ -259,8 +261,9 @@ fn add_row_step<const STEP: usize, const N: usize>(
     x: [&[i16; 8]; N],
 ) {
     let words = load(&lines[STEP]);
-    let low_words = words.map(|words| _mm256_and_si256(words, _mm256_set1_epi16(255)));
-    let high_words = words.map(|words| _mm256_srai_epi16::<8>(words));
+    let low_byte = _mm256_set1_epi16(255);
+    let low_words = [_mm256_and_si256(words[0], low_byte), _mm256_and_si256(words[1], low_byte)];
+    let high_words = [_mm256_srai_epi16::<8>(words[0]), _mm256_srai_epi16::<8>(words[1])];
     for n in 0..N {
         let pair = pair::<STEP>(x[n]);
         multiply_add(&mut low[n], low_words, pair);
@@ -300,7 +303,9 @@ fn expand_format<const FORMAT: FormatId>(panel: PanelView<'_>, out: &mut [Line])
 fn store_words<const FORMAT: FormatId, const STEP: usize>(to: &mut [Line; 4], low: &[Line], high: Lanes) {
     let mut words = words_of::<FORMAT, STEP>(low, high);
     if let Centre::FromSum(bits) = const { LAYOUTS[FORMAT].centre } {
-        words = words.map(|words| _mm256_sub_epi16(words, _mm256_set1_epi16(1 << bits)));
+        for words in &mut words {
+            *words = _mm256_sub_epi16(*words, _mm256_set1_epi16(1 << bits));
+        }
     }
     store(&mut to[STEP], words);
 }
@@ -315,12 +320,11 @@ fn first_high<const FORMAT: FormatId>(high: &[Line], index: usize) -> Lanes {
 /// Moves the second plane on by four steps.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn next_high<const FORMAT: FormatId>(high: Lanes) -> Lanes {
-    match const { LAYOUTS[FORMAT].high_bits } {
-        1 => high.map(|high| _mm256_srli_epi16::<4>(high)),
-        2 => high.map(|high| _mm256_srli_epi16::<8>(high)),
-        _ => high,
+fn next_high<const FORMAT: FormatId>(mut high: Lanes) -> Lanes {
+    for high in &mut high {
+        *high = shift_right(*high, const { 4 * LAYOUTS[FORMAT].high_bits as i32 });
     }
+    high
 }
 
 /// The 16 rows' codes of two columns as words: step `STEP` of the four that are in the lines `low` of the first plane and
@@ -331,23 +335,23 @@ fn words_of<const FORMAT: FormatId, const STEP: usize>(low: &[Line], high: Lanes
     let layout = const { LAYOUTS[FORMAT] };
     let per_word = 16 / layout.low_bits;
     let field = STEP % per_word;
-    let low = load(&low[STEP / per_word]);
-    array::from_fn(|half| {
-        let mut words = shift_right(low[half], (field * layout.low_bits) as i32);
+    let mut words = load(&low[STEP / per_word]);
+    for (words, high) in words.iter_mut().zip(high) {
+        *words = shift_right(*words, (field * layout.low_bits) as i32);
         if field + 1 < per_word {
-            words = _mm256_and_si256(words, _mm256_set1_epi16((1 << layout.low_bits) - 1));
+            *words = _mm256_and_si256(*words, _mm256_set1_epi16((1 << layout.low_bits) - 1));
         }
         if layout.high_bits > 0 {
             // Moved to bit 4, above the first plane's.
-            let moved = shift_right(high[half], (STEP * layout.high_bits) as i32 - 4);
+            let moved = shift_right(high, (STEP * layout.high_bits) as i32 - 4);
             let mask = _mm256_set1_epi16(((1 << layout.high_bits) - 1) << 4);
-            words = _mm256_or_si256(words, _mm256_and_si256(moved, mask));
+            *words = _mm256_or_si256(*words, _mm256_and_si256(moved, mask));
         }
         if let Centre::FromCode(bits) = layout.centre {
-            words = _mm256_sub_epi16(words, _mm256_set1_epi16(1 << bits));
+            *words = _mm256_sub_epi16(*words, _mm256_set1_epi16(1 << bits));
         }
-        words
-    })
+    }
+    words
 }
 
 /// Words moved right by a constant, left if it is negative.
@@ -370,14 +374,16 @@ fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> Lanes {
         Numbers::Int => load(&lines[index]),
         Numbers::Half => {
             let unit = _mm256_set1_ps(f32::from_bits((127 + grid).cast_unsigned() << 23));
-            array::from_fn(|half| {
-                let halves = &lines[index / 2].0[index % 2 * 32 + half * 16..][..16];
+            let halves = &lines[index / 2].0[index % 2 * 32..][..32];
+            let mut numbers = [_mm256_setzero_si256(); 2];
+            for (number, halves) in numbers.iter_mut().zip(halves.as_chunks::<16>().0) {
                 // SAFETY: 16 bytes are there; the load needs no alignment.
                 let halves = unsafe { _mm_loadu_si128(halves.as_ptr().cast()) };
                 // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was chosen such that
                 // the product is an integer of at most 31 bits, so that the conversion to i32 has nothing to round.
-                _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtph_ps(halves), unit))
-            })
+                *number = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtph_ps(halves), unit));
+            }
+            numbers
         }
     }
 }

@@ -5,7 +5,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::array;
 
-use super::activations::{ActivationLine, LINE_COLS, RowsView};
+use super::activations::{ActivationLine, LINE_COLS, RowsView, columns};
 use super::huge_buffer::Line;
 use super::matmul::TILE;
 use super::panel::{
@@ -104,18 +104,19 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
     // A line of activations covers one sub-block of 32 columns or two of 16.
     let parts = const { LINE_COLS / LAYOUTS[FORMAT].sub_len };
     let lines = panels[0].sub_blocks / parts;
-    let x_lines: [&[ActivationLine]; N] = array::from_fn(|n| &x.lines[n * x.lines_per_row..][..lines]);
-    let x_sums: [&[i32]; N] = array::from_fn(|n| &x.sums[n * x.lines_per_row..][..lines]);
+    let (x, x_sums) = x.first::<N>(lines);
     let mut sums = [[Sums::zero(); N]; P];
     for line in 0..lines {
-        let x_sums = array::from_fn(|n| _mm512_set1_epi32(x_sums[n][line]));
+        let mut x_sum = [_mm512_setzero_si512(); N];
+        for n in 0..N {
+            x_sum[n] = _mm512_set1_epi32(x_sums[n][line]);
+        }
         for part in 0..parts {
             let index = line * parts + part;
             if layout.low_bits < 16 {
                 panels[0].prefetch(&layout, index);
             }
-            let x = array::from_fn(|n| &x_lines[n][line].0[part * layout.sub_len..][..layout.sub_len]);
-            let dots = dot_products::<FORMAT, P, N, CHAINS>(panels, index, x, x_sums);
+            let dots = dot_products::<FORMAT, P, N, CHAINS>(&panels, index, &x, &x_sum);
             for p in 0..P {
                 let scale = number(panels[p].scales, layout.scales, panels[p].grid, index);
                 for n in 0..N {
@@ -124,7 +125,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
                 if const { LAYOUTS[FORMAT].has_mins() } {
                     let min = number(panels[p].mins, layout.mins, panels[p].grid, index);
                     for n in 0..N {
-                        sums[p][n].add(x_sums[n], min);
+                        sums[p][n].add(x_sum[n], min);
                     }
                 }
             }
@@ -142,35 +143,44 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_products<const FORMAT: FormatId, const P: usize, const N: usize, const CHAINS: usize>(
-    panels: [PanelView<'_>; P],
+    panels: &[PanelView<'_>; P],
     index: usize,
-    x: [&[i16]; N],
-    x_sums: [__m512i; N],
+    x: &[&[ActivationLine]; N],
+    x_sum: &[__m512i; N],
 ) -> [[__m512i; N]; P] {
     let layout = const { LAYOUTS[FORMAT] };
-    let group_lines = const { LAYOUTS[FORMAT].low_bits / 4 };
+    let groups = const { LAYOUTS[FORMAT].steps() / 4 };
+    let (line, first_group) = (index * groups / 4, index * groups % 4);
     let mut dots = [[[_mm512_setzero_si512(); CHAINS]; N]; P];
-    if let Centre::FromSum(bits) = layout.centre {
-        for dots in &mut dots {
-            for (dots, sum) in dots.iter_mut().zip(x_sums) {
-                dots[0] = _mm512_sub_epi32(dots[0], shift_left(sum, bits));
+    let mut high = [_mm512_setzero_si512(); P];
+    for p in 0..P {
+        high[p] = first_high::<FORMAT>(panels[p].high, index);
+        if let Centre::FromSum(bits) = layout.centre {
+            for n in 0..N {
+                dots[p][n][0] = _mm512_sub_epi32(dots[p][n][0], shift_left(x_sum[n], bits));
             }
         }
     }
-    let low = panels.map(|panel| &panel.low[index * layout.low_lines()..][..layout.low_lines()]);
-    let mut high = panels.map(|panel| first_high::<FORMAT>(panel.high, index));
-    for group in 0..layout.steps() / 4 {
-        let low = low.map(|low| &low[group * group_lines..][..group_lines]);
-        let x = x.map(|x| &x.as_chunks::<8>().0[group]);
+    for group in 0..groups {
+        let low = low_groups::<FORMAT, P>(panels, index * groups + group);
+        let x = columns(x, line, first_group + group);
         add_step::<FORMAT, 0, P, N, CHAINS>(&mut dots, low, high, x);
         add_step::<FORMAT, 1, P, N, CHAINS>(&mut dots, low, high, x);
         add_step::<FORMAT, 2, P, N, CHAINS>(&mut dots, low, high, x);
         add_step::<FORMAT, 3, P, N, CHAINS>(&mut dots, low, high, x);
-        high = high.map(|high| next_high::<FORMAT>(high));
+        for high in &mut high {
+            *high = next_high::<FORMAT>(*high);
+        }
     }
-    dots.map(|dots| {
-        dots.map(|dots| dots.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b)))
-    })
+    let mut whole = [[_mm512_setzero_si512(); N]; P];
+    for p in 0..P {
+        for n in 0..N {
+            for part in dots[p][n] {
+                whole[p][n] = _mm512_add_epi32(whole[p][n], part);
+            }
+        }
+    }
+    whole
 }
 
 /// Step `STEP` of four: two columns of P panels times N rows.
@@ -188,26 +198,33 @@ fn add_step<
     high: [__m512i; P],
     x: [&[i16; 8]; N],
 ) {
-    let words: [__m512i; P] = array::from_fn(|p| words_of::<FORMAT, STEP>(low[p], high[p]));
+    let mut words = [_mm512_setzero_si512(); P];
+    for p in 0..P {
+        words[p] = words_of::<FORMAT, STEP>(low[p], high[p]);
+    }
     for n in 0..N {
-        let sums = multiply_add::<STEP, P>(array::from_fn(|p| dots[p][n][STEP % CHAINS]), words, x[n]);
+        let mut sums = words;
+        for p in 0..P {
+            sums[p] = dots[p][n][STEP % CHAINS];
+        }
+        multiply_add::<STEP, P>(&mut sums, &words, x[n]);
         for p in 0..P {
             dots[p][n][STEP % CHAINS] = sums[p];
         }
     }
 }
 
-/// `sums[p] + words[p][0] * x[2 * STEP] + words[p][1] * x[2 * STEP + 1]` in lanes of two words, for one or two panels.
+/// `sums[p] += words[p][0] * x[2 * STEP] + words[p][1] * x[2 * STEP + 1]` in lanes of two words, for one or two panels.
 ///
 /// Not the intrinsic: LLVM takes that apart into two slower instructions where it expects to shorten a chain of sums,
 /// and loads `x` so early that registers run out. Two panels share one load, as the load ports are the next limit.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn multiply_add<const STEP: usize, const P: usize>(
-    mut sums: [__m512i; P],
-    words: [__m512i; P],
+    sums: &mut [__m512i; P],
+    words: &[__m512i; P],
     x: &[i16; 8],
-) -> [__m512i; P] {
+) {
     const { assert!(STEP < 4 && (P == 1 || P == 2)) };
     // SAFETY: reads four of the 16 bytes of `x`, and writes nothing but its operands.
     unsafe {
@@ -231,7 +248,6 @@ fn multiply_add<const STEP: usize, const P: usize>(
             );
         }
     }
-    sums
 }
 
 /// 64-bit sums of the rows with even and with odd numbers.
@@ -278,15 +294,14 @@ impl Sums {
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
-    let x_lines: [&[ActivationLine]; N] =
-        array::from_fn(|n| &x.lines[n * x.lines_per_row..][..x.lines_per_row]);
+    let (x, _) = x.first::<N>(x.lines_per_row);
     let mut sums = [Sums::zero(); N];
     for (index, lines) in panel.low.chunks_exact(LINE_COLS / 2).enumerate() {
         panel.prefetch(const { &LAYOUTS[ROWS] }, index);
         let mut low = [_mm512_setzero_si512(); N];
         let mut high = [_mm512_setzero_si512(); N];
         for (group, lines) in lines.as_chunks::<4>().0.iter().enumerate() {
-            let x = array::from_fn(|n| &x_lines[n][index].0.as_chunks::<8>().0[group]);
+            let x = columns(&x, index, group);
             add_row_step::<0, N>(&mut low, &mut high, lines, x);
             add_row_step::<1, N>(&mut low, &mut high, lines, x);
             add_row_step::<2, N>(&mut low, &mut high, lines, x);
@@ -316,7 +331,9 @@ fn add_row_step<const STEP: usize, const N: usize>(
     let (low_words, high_words) =
         (_mm512_and_si512(words, _mm512_set1_epi16(255)), _mm512_srai_epi16::<8>(words));
     for n in 0..N {
-        [low[n], high[n]] = multiply_add::<STEP, 2>([low[n], high[n]], [low_words, high_words], x[n]);
+        let mut sums = [low[n], high[n]];
+        multiply_add::<STEP, 2>(&mut sums, &[low_words, high_words], x[n]);
+        [low[n], high[n]] = sums;
     }
 }
 
@@ -355,6 +372,16 @@ fn store_words<const FORMAT: FormatId, const STEP: usize>(to: &mut [Line; 4], lo
         words = _mm512_sub_epi16(words, _mm512_set1_epi16(1 << bits));
     }
     store(&mut to[STEP], words);
+}
+
+/// The lines of the first plane that hold group `group` of four steps of each panel.
+#[inline(always)]
+fn low_groups<'a, const FORMAT: FormatId, const P: usize>(
+    panels: &[PanelView<'a>; P],
+    group: usize,
+) -> [&'a [Line]; P] {
+    let lines = const { LAYOUTS[FORMAT].low_bits / 4 };
+    array::from_fn(|p| &panels[p].low[group * lines..][..lines])
 }
 
 /// The second plane of a sub-block, if there is one.

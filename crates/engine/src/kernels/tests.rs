@@ -40,9 +40,24 @@ enum Codes {
 
 const CODES: [Codes; 3] = [Codes::Random, Codes::Largest, Codes::Smallest];
 
+/// How far apart the f16 exponents of one matrix may be so that every weight still fits 31 bits: 11 bits of mantissa, the
+/// codes' bits and those of a K kind's inner scales come on top.
+fn exponent_spread(kind: BlockKind) -> u64 {
+    match kind {
+        BlockKind::Q4_0 | BlockKind::Q4_1 => 14,
+        BlockKind::Q5_0 | BlockKind::Q5_1 => 13,
+        BlockKind::Q8_0 => 11,
+        BlockKind::Q4K => 8,
+        BlockKind::Q5K => 7,
+        BlockKind::Q6K => 6,
+    }
+}
+
 /// A matrix of blocks in the bytes of the file format.
 fn blocks(random: &mut Random, kind: BlockKind, rows: u32, cols: u32, codes: Codes) -> Weights {
     let count = (rows * cols / kind.block_weights()) as usize;
+    let spread = exponent_spread(kind);
+    let lowest = random.below(31 - spread);
     let mut bytes = Vec::new();
     for _ in 0..count {
         let start = bytes.len();
@@ -59,23 +74,25 @@ fn blocks(random: &mut Random, kind: BlockKind, rows: u32, cols: u32, codes: Cod
             BlockKind::Q6K => &[208],
         };
         for at in halves {
-            bytes[start + at..][..2].copy_from_slice(&half(random, codes).to_le_bytes());
+            let half = half(random, lowest, spread, codes);
+            bytes[start + at..][..2].copy_from_slice(&half.to_le_bytes());
         }
     }
     Weights::from_blocks("random", kind, rows, cols, TensorBytes::whole(bytes)).expect("scales share a grid")
 }
 
-/// f16 numbers whose common grid leaves room for every kind: exponents within 4 of each other, zeros, subnormal
-/// numbers where the exponent is least, both signs.
-fn half(random: &mut Random, codes: Codes) -> u16 {
+/// An f16 with one of the exponents `lowest..=lowest + spread`, of either sign: now and then zero or one of the ends,
+/// subnormal if the exponent is 0. Unless codes are random mostly the largest.
+fn half(random: &mut Random, lowest: u64, spread: u64, codes: Codes) -> u16 {
     let sign = (random.below(2) as u16) << 15;
-    if codes != Codes::Random {
-        return sign | 4 << 10 | 0x3ff;
-    }
-    match random.below(16) {
-        0 => sign,
-        _ => sign | (random.below(5) as u16) << 10 | random.below(1024) as u16,
-    }
+    let largest = ((lowest + spread) << 10) as u16 | 1023;
+    let magnitude = match (random.below(16), codes) {
+        (0, _) => 0,
+        (1, _) => (lowest << 10) as u16 | 1,
+        (2, _) | (_, Codes::Largest | Codes::Smallest) => largest,
+        (_, Codes::Random) => ((lowest + random.below(spread + 1)) << 10) as u16 | random.below(1024) as u16,
+    };
+    sign | magnitude
 }
 
 fn rows_form(random: &mut Random, rows: u32, cols: u32, codes: Codes) -> Weights {

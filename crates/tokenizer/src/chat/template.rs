@@ -22,6 +22,8 @@ const MAX_DEPTH: usize = 16;
 const MAX_NODES: usize = 1 << 12;
 /// How many more for each message.
 const NODES_PER_MESSAGE: usize = 8;
+/// One unit of fuel pays for so many values that are copied.
+const NODES_PER_FUEL: usize = 16;
 
 /// What the interpreter does not need to give: they build lists of lists, or show what is inside.
 const REMOVED_FILTERS: [&str; 8] =
@@ -161,7 +163,7 @@ fn failure(error: &minijinja::Error, uses_clock: bool) -> Error {
 fn measure(state: &State, value: &Value, max_nodes: usize) -> Result<Value, minijinja::Error> {
     let mut left = max_nodes;
     let copy = copy(value, MAX_DEPTH, &mut left).ok_or_else(|| stopped(Stop::Nesting { max_nodes }))?;
-    state.consume_fuel((max_nodes - left) as u64)?;
+    state.consume_fuel(((max_nodes - left) / NODES_PER_FUEL) as u64)?;
     Ok(copy)
 }
 

@@ -122,6 +122,8 @@ fn large_conversations_are_rendered() {
     let tokenizer = with_template(template);
     let many = vec![message("user", "hello there"); 5_000];
     assert_eq!(tokenizer.apply_chat_template(&many, false).unwrap().len(), 4_999 * 14);
+    let slices = "{% for message in messages %}{% set rest = messages[loop.index:] %}{% endfor %}{{ messages | length }}";
+    assert_eq!(with_template(slices).apply_chat_template(&many[..1_000], false).unwrap(), "1000");
     let long = [message("system", ""), message("user", &"many words ".repeat(1 << 18))];
     let rendered = tokenizer.apply_chat_template(&long, false).unwrap();
     assert_eq!(

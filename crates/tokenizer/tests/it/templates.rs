@@ -87,6 +87,7 @@ fn values_that_hold_one_value_many_times() {
         check(&doubled(use_it), is_nesting);
     }
     for maker in [
+        "[ns.x]",
         "[ns.x, ns.x]",
         "(ns.x, ns.x)",
         "{'a': ns.x, 'b': ns.x}",

@@ -28,19 +28,22 @@ pub(super) fn scores(query: &[[i16; 2]], keys: &[KeyPairs], scores: &mut [[i32; 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn group_scores<const N: usize>(query: &[[i16; 2]], keys: &[KeyPairs], scores: &mut [[i32; KEY_LANES]; N]) {
     let mut sums = [[_mm512_setzero_si512(); 2]; N];
-    let keys: [&[KeyPairs]; N] = std::array::from_fn(|n| &keys[n * query.len()..][..query.len()]);
+    let mut groups = [keys; N];
+    for (n, group) in groups.iter_mut().enumerate() {
+        *group = &keys[n * query.len()..][..query.len()];
+    }
     let (pairs, last) = query.as_chunks::<2>();
     for (index, pair) in pairs.iter().enumerate() {
         for (chain, query) in pair.iter().enumerate() {
             let query = broadcast(*query);
             for n in 0..N {
-                sums[n][chain] = multiply_add(sums[n][chain], query, &keys[n][2 * index + chain]);
+                sums[n][chain] = multiply_add(sums[n][chain], query, &groups[n][2 * index + chain]);
             }
         }
     }
     if let [query] = last {
         for n in 0..N {
-            sums[n][0] = multiply_add(sums[n][0], broadcast(*query), &keys[n][2 * pairs.len()]);
+            sums[n][0] = multiply_add(sums[n][0], broadcast(*query), &groups[n][2 * pairs.len()]);
         }
     }
     for (scores, sums) in scores.iter_mut().zip(sums) {
@@ -105,7 +108,7 @@ fn add_columns<const C: usize>(weights: &[[i16; 2]], values: &[[i16; 2]], column
     let dim = out.len();
     let mut sums = [[_mm512_setzero_si512(); C]; 2];
     for (weights, values) in weights.chunks(RUN_PAIRS).zip(values.chunks(RUN_PAIRS * dim)) {
-        if weights.iter().all(|pair| *pair == [0, 0]) {
+        if all_zero(weights) {
             continue;
         }
         for (index, (weights, values)) in weights.iter().zip(values.chunks_exact(dim)).enumerate() {
@@ -130,6 +133,12 @@ fn add_columns<const C: usize>(weights: &[[i16; 2]], values: &[[i16; 2]], column
             }
         }
     }
+}
+
+/// Not inside its caller, where the closure would have instructions that `all` has not, and not be inlined.
+#[inline(always)]
+fn all_zero(weights: &[[i16; 2]]) -> bool {
+    weights.iter().all(|pair| *pair == [0, 0])
 }
 
 #[inline]
