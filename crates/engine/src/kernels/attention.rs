@@ -137,10 +137,17 @@ fn portable_softmax(scores: &[i32], max: i32, shift: u32, table: &[u32], weights
 
 /// Columns `from..` of a run, whose entries stand `stride` apart from one pair of positions to the next.
 fn portable_run(weights: &[[i16; 2]], values: &[[i16; 2]], stride: usize, from: usize, out: &mut [i64]) {
-    for (d, out) in out.iter_mut().enumerate().skip(from) {
-        let products = weights.iter().zip(values.iter().skip(d).step_by(stride)).map(|(weights, values)| {
-            i32::from(weights[0]) * i32::from(values[0]) + i32::from(weights[1]) * i32::from(values[1])
-        });
-        *out += i64::from(products.sum::<i32>());
+    const BLOCK: usize = 16;
+    for (block, out) in out[from..].chunks_mut(BLOCK).enumerate() {
+        let mut sums = [0_i32; BLOCK];
+        for (weights, values) in weights.iter().zip(values.chunks_exact(stride)) {
+            let weights = weights.map(i32::from);
+            for (sum, values) in sums.iter_mut().zip(&values[from + block * BLOCK..]) {
+                *sum += weights[0] * i32::from(values[0]) + weights[1] * i32::from(values[1]);
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out += i64::from(sum);
+        }
     }
 }

@@ -85,6 +85,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
     let lines = panel.sub_blocks / parts;
     let (x, x_sums) = x.first::<N>(lines);
     let mut sums = [Sums::zero(); N];
+    #[expect(clippy::needless_range_loop, reason = "the line numbers activations and weights too")]
     for line in 0..lines {
         let mut x_sum = [0; N];
         for n in 0..N {

@@ -106,6 +106,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
     let lines = panels[0].sub_blocks / parts;
     let (x, x_sums) = x.first::<N>(lines);
     let mut sums = [[Sums::zero(); N]; P];
+    #[expect(clippy::needless_range_loop, reason = "the line numbers activations and weights too")]
     for line in 0..lines {
         let mut x_sum = [_mm512_setzero_si512(); N];
         for n in 0..N {

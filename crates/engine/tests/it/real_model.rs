@@ -27,6 +27,7 @@ const DOWN_INPUTS: [i32; 30] = [
 ];
 
 /// The pulled file, or `None` with a word about it.
+#[expect(clippy::print_stdout, reason = "a skipped test must say so")]
 fn real_file() -> Option<Arc<Vec<u8>>> {
     let home = std::env::var_os("MAXWELL_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".maxwell")))?;

@@ -500,7 +500,6 @@ proptest! {
 
 /// The real model: grids and sums, the latter from the Python package `gguf` with float64 arithmetic.
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 fn smollm2_is_read_exactly() {
     let path = std::env::var_os("MAXWELL_TEST_GGUF").filter(|path| std::path::Path::new(path).exists());
     let Some(path) = path else {
