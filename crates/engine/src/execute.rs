@@ -27,7 +27,7 @@ use crate::packed::{PackedBlock, Projection};
 /// Up to this many tokens are worked on together.
 const TOGETHER: usize = 16;
 /// Tokens per tile otherwise, at most and at least.
-const TILE_MAX: usize = 32;
+const TILE_MAX: usize = 64;
 const TILE_MIN: usize = 8;
 /// Keys times query elements from which on attention heads are shared among threads.
 const SHARED_ATTENTION: usize = 1 << 19;
@@ -454,6 +454,8 @@ fn add_bias(acc: &mut [i64], bias: Option<&[i64]>) {
 fn linear(engine: &Engine, weights: &PackedMatrix, x: &PackedActivations, split: bool, out: &mut Products) {
     /// Panels per task: enough work to be worth a hand-over.
     const PANELS_PER_TASK: usize = 12;
+    /// The kernels take expanded panels in pairs; more would push the products out of the first cache.
+    const PANELS_AT_ONCE: usize = 2;
     let tokens = x.tokens();
     out.tokens = tokens;
     out.panels.resize(weights.panels() * tokens, [0; 16]);
@@ -469,6 +471,9 @@ fn linear(engine: &Engine, weights: &PackedMatrix, x: &PackedActivations, split:
         let tasks = out.panels.par_chunks_mut(per_task * tokens).enumerate();
         tasks.for_each(|item| task(item, per_task));
     } else {
-        out.panels.chunks_mut(tokens).enumerate().for_each(|item| task(item, 1));
+        out.panels
+            .chunks_mut(PANELS_AT_ONCE * tokens)
+            .enumerate()
+            .for_each(|item| task(item, PANELS_AT_ONCE));
     }
 }

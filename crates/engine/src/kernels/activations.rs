@@ -1,5 +1,5 @@
-//! Activations as the kernels read them: rows of 16-bit numbers, padded with zeros to whole lines of 32, and the
-//! sum of each line. Never changes a value: what does not fit 16 bits becomes two rows.
+//! Activations as the kernels read them: rows of 16-bit numbers, padded with zeros to whole lines of 32, and
+//! the sum of each line. Never changes a value: what does not fit 16 bits becomes two rows.
 
 use std::array;
 
@@ -58,8 +58,8 @@ impl RowsView<'_> {
 impl<'a> RowsView<'a> {
     /// The first N rows, cut to so many lines, and their sums.
     ///
-    /// This and [`columns`] are not inside the kernels because closures there would have the kernels' instructions and
-    /// could not be inlined into `from_fn`, which has not.
+    /// This and [`columns`] are not inside the kernels because closures there would have the kernels'
+    /// instructions and could not be inlined into `from_fn`, which has not.
     #[inline(always)]
     pub(super) fn first<const N: usize>(&self, lines: usize) -> ([&'a [ActivationLine]; N], [&'a [i32]; N]) {
         (

@@ -1,9 +1,10 @@
-//! The sums of attention over cached keys and values: scores of one query, softmax weights by table, weighted sum of
-//! values. Never rounds: scores are exact modulo 2^32, the rest is exact.
+//! The sums of attention over cached keys and values: scores of one query, softmax weights by table, weighted
+//! sum of values. Never rounds: scores are exact modulo 2^32, the rest is exact.
 //!
-//! Keys of 16 positions stand side by side, two elements each: entry `[group * pairs + p][lane]` holds elements 2p and
-//! 2p + 1 of the key at position `16 * group + lane`. So a register scores 16 keys without adding across lanes. Values
-//! of two positions stand side by side: entry `[j * dim + d]` holds element d of positions 2j and 2j + 1.
+//! Keys of 16 positions stand side by side, two elements each: entry `[group * pairs + p][lane]` holds
+//! elements 2p and 2p + 1 of the key at position `16 * group + lane`. So a register scores 16 keys without
+//! adding across lanes. Values of two positions stand side by side: entry `[j * dim + d]` holds element d of
+//! positions 2j and 2j + 1.
 
 use super::{Isa, IsaKind};
 
@@ -20,10 +21,11 @@ pub const KEY_LANES: usize = 16;
 /// Two elements of the keys of 16 positions.
 pub type KeyPairs = [[i16; 2]; KEY_LANES];
 
-/// Dot products of one query with whole groups of keys: `scores[g][lane]` is the score of position `16 * g + lane`.
+/// Dot products of one query with whole groups of keys: `scores[g][lane]` is the score of position `16 * g +
+/// lane`.
 ///
-/// Computed modulo 2^32, so exact wherever the score itself fits `i32`, whatever its partial sums; by Cauchy and Schwarz
-/// it does if `|query|^2 * |key|^2 < 2^62`.
+/// Computed modulo 2^32, so exact wherever the score itself fits `i32`, whatever its partial sums; by Cauchy
+/// and Schwarz it does if `|query|^2 * |key|^2 < 2^62`.
 ///
 /// # Panics
 /// If there are not `query.len()` key pairs per group of scores.
@@ -40,8 +42,9 @@ pub fn scores(isa: Isa, query: &[[i16; 2]], keys: &[KeyPairs], scores: &mut [[i3
     }
 }
 
-/// `weights[j] = table[(max - scores[j]) >> shift]`, 0 past the table's end, and their sum. The distance is taken
-/// modulo 2^32, so it is right if all scores are at most `max`. `shift` is below 32, table entries are below 2^15.
+/// `weights[j] = table[(max - scores[j]) >> shift]`, 0 past the table's end, and their sum. The distance is
+/// taken modulo 2^32, so it is right if all scores are at most `max`. `shift` is below 32, table entries are
+/// below 2^15.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -116,7 +119,8 @@ fn portable_scores(query: &[[i16; 2]], keys: &[KeyPairs], scores: &mut [[i32; KE
         for (key, query) in keys.iter().zip(query) {
             let query = query.map(i32::from);
             for (score, key) in scores.iter_mut().zip(key) {
-                // Two products of 16 bits fit 32 bits, but for (-2^15)^2 * 2, which wraps to what is left modulo 2^32.
+                // Two products of 16 bits fit 32 bits, but for (-2^15)^2 * 2, which wraps to what is left
+                // modulo 2^32.
                 let sum = (query[0] * i32::from(key[0])).wrapping_add(query[1] * i32::from(key[1]));
                 *score = score.wrapping_add(sum);
             }

@@ -1,5 +1,5 @@
-//! The kernels for AVX2: the 16 rows of a panel in the lanes of two registers, up to four rows of activations at a time.
-//! Never rounds: every lane holds an integer below its range, as argued in `kernels.rs`.
+//! The kernels for AVX2: the 16 rows of a panel in the lanes of two registers, up to four rows of activations
+//! at a time. Never rounds: every lane holds an integer below its range, as argued in `kernels.rs`.
 
 use std::arch::x86_64::*;
 
@@ -223,8 +223,8 @@ impl Sums {
     }
 }
 
-/// N rows times one panel of 16-bit weights, as 256 * high byte (signed) + low byte: over 32 columns the sums stay below
-/// 32 * 255 * 2^15 < 2^28.
+/// N rows times one panel of 16-bit weights, as 256 * high byte (signed) + low byte: over 32 columns the sums
+/// stay below 32 * 255 * 2^15 < 2^28.
 #[inline(never)]
 #[target_feature(enable = "avx2,f16c")]
 fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
@@ -328,8 +328,8 @@ fn next_high<const FORMAT: FormatId>(mut high: Lanes) -> Lanes {
     high
 }
 
-/// The 16 rows' codes of two columns as words: step `STEP` of the four that are in the lines `low` of the first plane and
-/// in the lowest bits of the words of `high`.
+/// The 16 rows' codes of two columns as words: step `STEP` of the four that are in the lines `low` of the
+/// first plane and in the lowest bits of the words of `high`.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn words_of<const FORMAT: FormatId, const STEP: usize>(low: &[Line], high: Lanes) -> Lanes {
@@ -380,8 +380,9 @@ fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> Lanes {
             for (number, halves) in numbers.iter_mut().zip(halves.as_chunks::<16>().0) {
                 // SAFETY: 16 bytes are there; the load needs no alignment.
                 let halves = unsafe { _mm_loadu_si128(halves.as_ptr().cast()) };
-                // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was chosen such that
-                // the product is an integer of at most 31 bits, so that the conversion to i32 has nothing to round.
+                // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was
+                // chosen such that the product is an integer of at most 31 bits, so that the conversion to
+                // i32 has nothing to round.
                 *number = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtph_ps(halves), unit));
             }
             numbers

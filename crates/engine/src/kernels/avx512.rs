@@ -1,5 +1,6 @@
-//! The kernels for AVX-512 with VNNI: 16 rows in the lanes of a register, one or two panels and up to eight rows of
-//! activations at a time. Never rounds: every lane holds an integer below its range, as argued in `kernels.rs`.
+//! The kernels for AVX-512 with VNNI: 16 rows in the lanes of a register, one or two panels and up to eight
+//! rows of activations at a time. Never rounds: every lane holds an integer below its range, as argued in
+//! `kernels.rs`.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -31,8 +32,8 @@ pub(super) fn expand(format: FormatId, panel: PanelView<'_>, out: &mut [Line]) {
     }
 }
 
-/// Multiplies one or two panels with the first rows of `x` and returns how many rows. The products of panel p and row n
-/// are in `out[p * rows + n]`. Only expanded panels come in twos.
+/// Multiplies one or two panels with the first rows of `x` and returns how many rows. The products of panel p
+/// and row n are in `out[p * rows + n]`. Only expanded panels come in twos.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn tile(format: FormatId, panels: &[PanelView<'_>], x: RowsView<'_>, out: &mut Products) -> usize {
     match (format, panels) {
@@ -91,8 +92,8 @@ fn tile_rows(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize
     }
 }
 
-/// P panels of sub-blocks times N rows. Each dot product is summed in `CHAINS` parts: with a latency of five cycles and
-/// two ports, fewer than ten sums in flight leave the ports idle.
+/// P panels of sub-blocks times N rows. Each dot product is summed in `CHAINS` parts: with a latency of five
+/// cycles and two ports, fewer than ten sums in flight leave the ports idle.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, const CHAINS: usize>(
@@ -215,10 +216,12 @@ fn add_step<
     }
 }
 
-/// `sums[p] += words[p][0] * x[2 * STEP] + words[p][1] * x[2 * STEP + 1]` in lanes of two words, for one or two panels.
+/// `sums[p] += words[p][0] * x[2 * STEP] + words[p][1] * x[2 * STEP + 1]` in lanes of two words, for one or
+/// two panels.
 ///
-/// Not the intrinsic: LLVM takes that apart into two slower instructions where it expects to shorten a chain of sums,
-/// and loads `x` so early that registers run out. Two panels share one load, as the load ports are the next limit.
+/// Not the intrinsic: LLVM takes that apart into two slower instructions where it expects to shorten a chain
+/// of sums, and loads `x` so early that registers run out. Two panels share one load, as the load ports are
+/// the next limit.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn multiply_add<const STEP: usize, const P: usize>(
@@ -290,8 +293,8 @@ impl Sums {
     }
 }
 
-/// N rows times one panel of 16-bit weights, as 256 * high byte (signed) + low byte: over 32 columns the sums stay below
-/// 32 * 255 * 2^15 < 2^28.
+/// N rows times one panel of 16-bit weights, as 256 * high byte (signed) + low byte: over 32 columns the sums
+/// stay below 32 * 255 * 2^15 < 2^28.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
@@ -403,8 +406,8 @@ fn next_high<const FORMAT: FormatId>(high: __m512i) -> __m512i {
     }
 }
 
-/// The 16 rows' codes of two columns as words: step `STEP` of the four that are in the lines `low` of the first plane and
-/// in the lowest bits of the words of `high`.
+/// The 16 rows' codes of two columns as words: step `STEP` of the four that are in the lines `low` of the
+/// first plane and in the lowest bits of the words of `high`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn words_of<const FORMAT: FormatId, const STEP: usize>(low: &[Line], high: __m512i) -> __m512i {
@@ -456,8 +459,9 @@ fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> __m512i {
             let halves = &lines[index / 2].0[index % 2 * 32..][..32];
             // SAFETY: 32 bytes are there; the load needs no alignment.
             let halves = unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) };
-            // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was chosen such that the
-            // product is an integer of at most 31 bits, so that the conversion to i32 has nothing to round.
+            // Exact: an f16 is an f32 of 11 bits, times a power of two it still is, and the grid was chosen
+            // such that the product is an integer of at most 31 bits, so that the conversion to i32 has
+            // nothing to round.
             let unit = f32::from_bits((127 + grid).cast_unsigned() << 23);
             _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(unit)))
         }

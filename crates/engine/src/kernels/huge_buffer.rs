@@ -55,8 +55,8 @@ unsafe impl Send for HugeBuffer {}
 unsafe impl Sync for HugeBuffer {}
 
 impl HugeBuffer {
-    /// `count` lines of zeros. Buffers of 2 MiB and more are mapped and advised to use huge pages; the system may
-    /// ignore the advice.
+    /// `count` lines of zeros. Buffers of 2 MiB and more are mapped and advised to use huge pages; the system
+    /// may ignore the advice.
     ///
     /// # Errors
     /// [`OutOfMemory`].

@@ -1,5 +1,5 @@
-//! `y[token][row] = sum over columns of W[row][col] * x[token][col]`, exact in 64 bits: chooses the kernel, the
-//! tiles and the order. Never allocates once its buffer has grown, and never starts a thread: the caller
+//! `y[token][row] = sum over columns of W[row][col] * x[token][col]`, exact in 64 bits: chooses the kernel,
+//! the tiles and the order. Never allocates once its buffer has grown, and never starts a thread: the caller
 //! splits panels among threads.
 
 use std::ops::Range;
@@ -9,14 +9,15 @@ use super::huge_buffer::Line;
 use super::panel::{LAYOUTS, PANEL_ROWS, PackedMatrix, PanelView, ROWS};
 use super::{Isa, IsaKind};
 
-/// Products (of 16 rows) that a kernel makes at a time, at most: 16 sums in flight keep two ports busy in spite of a
-/// latency of five cycles, and leave half of the registers for the rest.
+/// Products (of 16 rows) that a kernel makes at a time, at most: 16 sums in flight keep two ports busy in
+/// spite of a latency of five cycles, and leave half of the registers for the rest.
 pub(super) const TILE: usize = 16;
 
 /// Panels that a kernel takes at a time, at most.
 const MAX_TOGETHER: usize = 2;
 
-/// With more rows of activations than this, a panel's codes are expanded to words once and then read by all tiles.
+/// With more rows of activations than this, a panel's codes are expanded to words once and then read by all
+/// tiles.
 const MAX_DIRECT_ROWS: usize = 16;
 
 /// One thread's scratch and result. Reuse it: after the first calls nothing is allocated.
@@ -33,12 +34,12 @@ impl TileBuffer {
     }
 }
 
-/// Products of some panels and tokens: entry `(panel - panels.start) * tokens.len() + token - tokens.start` holds
-/// the 16 rows of that panel for that token. Rows past the end of the matrix are zero.
+/// Products of some panels and tokens: entry `(panel - panels.start) * tokens.len() + token - tokens.start`
+/// holds the 16 rows of that panel for that token. Rows past the end of the matrix are zero.
 ///
-/// For decoding pass all panels that one thread works on. For prefill pass an even number of panels, two at a time for
-/// instance, so that the result is used while it is in the first-level cache, and as many tokens as have activations in
-/// the second-level cache (2 bytes per column).
+/// For decoding pass all panels that one thread works on. For prefill pass an even number of panels, two at a
+/// time for instance, so that the result is used while it is in the first-level cache, and as many tokens as
+/// have activations in the second-level cache (2 bytes per column).
 ///
 /// Exact modulo 2^64, so exact wherever the product fits `i64`, which `model::bounds` proves at import.
 ///
@@ -183,8 +184,8 @@ impl Isa {
         }
     }
 
-    /// Multiplies the panels with the first rows of `x` and returns how many rows it took. The products of panel p and
-    /// row n are in `out[p * rows + n]`.
+    /// Multiplies the panels with the first rows of `x` and returns how many rows it took. The products of
+    /// panel p and row n are in `out[p * rows + n]`.
     fn tile(
         self,
         format: usize,

@@ -1,11 +1,12 @@
-//! Weights packed into panels of 16 rows, so that one 64-byte load feeds 16 rows at once and each row has its own
-//! lane. Never changes a weight: every integer of `model::weights` can be read back from the panel.
+//! Weights packed into panels of 16 rows, so that one 64-byte load feeds 16 rows at once and each row has its
+//! own lane. Never changes a weight: every integer of `model::weights` can be read back from the panel.
 //!
 //! A panel's columns come in sub-blocks of 32 (16 for Q6_K) that share a scale per row. A *step* is two
-//! neighbouring columns; for one step, 16 rows x 2 columns are 32 *words* of 16 bits, word `2 * row + column % 2`,
-//! which is what `vpdpwssd` and `vpmaddwd` multiply with two neighbouring activations. A *plane* of b bits per code
-//! packs 16 / b consecutive steps into the words of one line: step s is in line `s / (16 / b)`, bits
-//! `b * (s % (16 / b))` and up of each word. So a code is taken out by one shift and one mask for 32 weights.
+//! neighbouring columns; for one step, 16 rows x 2 columns are 32 *words* of 16 bits, word `2 * row + column
+//! % 2`, which is what `vpdpwssd` and `vpmaddwd` multiply with two neighbouring activations. A *plane* of b
+//! bits per code packs 16 / b consecutive steps into the words of one line: step s is in line `s / (16 / b)`,
+//! bits `b * (s % (16 / b))` and up of each word. So a code is taken out by one shift and one mask for 32
+//! weights.
 //!
 //! | kind | planes (bits) | scale | minimum | bytes per 512 weights | in the file |
 //! |---|---|---|---|---|---|
@@ -19,8 +20,8 @@
 //! | Q6_K | 4 + 2 | i32 | -32 scale | 512 | 420 |
 //! | rows | 16 | | | 1024 | 1024 |
 //!
-//! A panel is its planes, then its scales, then its minima, each for all sub-blocks in order and each starting
-//! on a line.
+//! A panel is its planes, then its scales, then its minima, each for all sub-blocks in order and each
+//! starting on a line.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -124,6 +125,12 @@ pub(super) const LAYOUTS: [Layout; 12] = {
     ]
 };
 
+/// A sub-block's dot product fits 32 bits, with its start at the sum of activations times the largest centre.
+const _: () = {
+    const MAX_ACTIVATION: i64 = 1 << 15;
+    assert!(32 * 255 * MAX_ACTIVATION + ((32 * MAX_ACTIVATION) << 7) <= i32::MAX as i64);
+};
+
 impl Layout {
     /// Pairs of columns in a sub-block.
     pub(super) const fn steps(&self) -> usize {
@@ -201,9 +208,9 @@ impl<'a> PanelView<'a> {
 }
 
 impl PanelView<'_> {
-    /// Asks the memory for the lines that come [`PREFETCH_LINES`] after those of sub-block `index`, counting all parts of
-    /// a panel evenly. Decoding is bound by memory, and this made it 1.4 to 1.6 times faster: the hardware does not look
-    /// far enough ahead, and starts anew in every part.
+    /// Asks the memory for the lines that come [`PREFETCH_LINES`] after those of sub-block `index`, counting all
+    /// parts of a panel evenly. Decoding is bound by memory, and the hardware alone does not look far enough
+    /// ahead: it starts anew in every part.
     #[inline(always)]
     pub(super) fn prefetch(&self, layout: &Layout, index: usize) {
         let lines = index * layout.half_lines() / 2..(index + 1) * layout.half_lines() / 2;
@@ -247,7 +254,8 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
-    /// Packs one matrix. For the matrices of a model use [`Self::pack_all`]: small ones share huge pages then.
+    /// Packs one matrix. For the matrices of a model use [`Self::pack_all`]: small ones share huge pages
+    /// then.
     ///
     /// # Errors
     /// [`OutOfMemory`].
@@ -493,7 +501,7 @@ fn half_bits(value: i32, grid: i32) -> u16 {
     if magnitude == 0 {
         return 0;
     }
-    // |value| * 2^-grid = mantissa * 2^exponent with an odd mantissa of at most 11 bits, as it came from an f16.
+    // |value| * 2^-grid = mantissa * 2^exponent, the mantissa odd and of at most 11 bits: it came from an f16.
     let zeros = magnitude.trailing_zeros();
     let (mantissa, exponent) = (magnitude >> zeros, zeros.cast_signed() - grid);
     let top = exponent + mantissa.ilog2().cast_signed();

@@ -18,8 +18,8 @@ pub fn product_peak(isa: Isa, iterations: u64) -> u64 {
     }
 }
 
-/// Reads all lines once and returns their exclusive or, so that the reads cannot be left out. The caller takes the
-/// time and makes the buffer as large as it wants to measure.
+/// Reads all lines once and returns their exclusive or, so that the reads cannot be left out. The caller
+/// takes the time and makes the buffer as large as it wants to measure.
 pub fn read_all(lines: &[Line]) -> u64 {
     let mut sum = [0_u64; 8];
     for line in lines {

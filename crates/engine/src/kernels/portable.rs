@@ -1,5 +1,5 @@
-//! The kernels in plain Rust: what the vector kernels must equal, and what runs where there are none. Never uses
-//! `unsafe`.
+//! The kernels in plain Rust: what the vector kernels must equal, and what runs where there are none. Never
+//! uses `unsafe`.
 
 use super::activations::{ActivationLine, LINE_COLS, RowsView};
 use super::huge_buffer::Line;

@@ -40,8 +40,8 @@ enum Codes {
 
 const CODES: [Codes; 3] = [Codes::Random, Codes::Largest, Codes::Smallest];
 
-/// How far apart the f16 exponents of one matrix may be so that every weight still fits 31 bits: 11 bits of mantissa, the
-/// codes' bits and those of a K kind's inner scales come on top.
+/// How far apart the f16 exponents of one matrix may be so that every weight still fits 31 bits: 11 bits of
+/// mantissa, the codes' bits and those of a K kind's inner scales come on top.
 fn exponent_spread(kind: BlockKind) -> u64 {
     match kind {
         BlockKind::Q4_0 | BlockKind::Q4_1 => 14,
@@ -81,8 +81,8 @@ fn blocks(random: &mut Random, kind: BlockKind, rows: u32, cols: u32, codes: Cod
     Weights::from_blocks("random", kind, rows, cols, TensorBytes::whole(bytes)).expect("scales share a grid")
 }
 
-/// An f16 with one of the exponents `lowest..=lowest + spread`, of either sign: now and then zero or one of the ends,
-/// subnormal if the exponent is 0. Unless codes are random mostly the largest.
+/// An f16 with one of the exponents `lowest..=lowest + spread`, of either sign: now and then zero or one of
+/// the ends, subnormal if the exponent is 0. Unless codes are random mostly the largest.
 fn half(random: &mut Random, lowest: u64, spread: u64, codes: Codes) -> u16 {
     let sign = (random.below(2) as u16) << 15;
     let largest = ((lowest + spread) << 10) as u16 | 1023;

@@ -147,8 +147,8 @@ fn broadcast([first, second]: [i16; 2]) -> __m512i {
     _mm512_set1_epi32(i32::from(second) << 16 | i32::from(first.cast_unsigned()))
 }
 
-/// `sums + pair[0] * rows[lane][0] + pair[1] * rows[lane][1]` in 16 lanes, modulo 2^32. Not the intrinsic, see
-/// `kernels::avx512`.
+/// `sums + pair[0] * rows[lane][0] + pair[1] * rows[lane][1]` in 16 lanes, modulo 2^32. Not the intrinsic,
+/// see `kernels::avx512`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn multiply_add(mut sums: __m512i, pair: __m512i, rows: &KeyPairs) -> __m512i {
