@@ -33,7 +33,9 @@ impl Accumulate for KernelAccumulate {
         let panels: Vec<Vec<[i64; 16]>> = (0..packed.panels())
             .into_par_iter()
             .map_init(TileBuffer::new, |buffer, panel| {
-                matmul(self.isa, &packed, panel..panel + 1, &activations, 0..tokens, buffer).to_vec()
+                let mut out = vec![[0; 16]; tokens];
+                matmul(self.isa, &packed, panel..panel + 1, &activations, 0..tokens, buffer, &mut out);
+                out
             })
             .collect();
         let mut out = Rows::with_capacity(width, tokens);

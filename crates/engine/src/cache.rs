@@ -3,7 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use crate::kernels::attention::{KEY_LANES, KeyPairs};
+
+/// Numbers from which on heads are shared among threads.
+const SHARED_APPEND: usize = 1 << 13;
 
 /// Shape of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +82,20 @@ impl KvCache {
         self.heads.iter().map(|head| head.wide.len()).sum()
     }
 
-    /// Appends one position of one block: `keys` and `values` are (kv head, head_dim).
+    /// Appends positions of one block: `keys` and `values` are (position, kv head, head_dim).
     pub(crate) fn append(&mut self, block: usize, keys: &[i32], values: &[i32]) {
-        let dim = self.shape.head_dim;
-        let heads = &mut self.heads[block * self.shape.kv_heads..][..self.shape.kv_heads];
-        for (head, (key, value)) in heads.iter_mut().zip(keys.chunks_exact(dim).zip(values.chunks_exact(dim)))
-        {
-            head.append(key, value);
+        let (dim, count) = (self.shape.head_dim, self.shape.kv_heads);
+        let heads = &mut self.heads[block * count..][..count];
+        let append = |(number, head): (usize, &mut HeadCache)| {
+            let rows = keys.chunks_exact(dim).zip(values.chunks_exact(dim));
+            for (key, value) in rows.skip(number).step_by(count) {
+                head.append(key, value);
+            }
+        };
+        if keys.len() < SHARED_APPEND {
+            heads.iter_mut().enumerate().for_each(append);
+        } else {
+            heads.par_iter_mut().enumerate().for_each(append);
         }
     }
 
@@ -104,7 +116,7 @@ impl HeadCache {
         let position = self.positions;
         self.positions += 1;
         if position.is_multiple_of(KEY_LANES) {
-            self.keys.resize(self.keys.len() + key.len() / 2, [[0; 2]; KEY_LANES]);
+            self.keys.resize(self.keys.len() + key.len() / 2, KeyPairs::ZERO);
         }
         if position.is_multiple_of(2) {
             self.values.resize(self.values.len() + value.len(), [0; 2]);
@@ -120,7 +132,7 @@ impl HeadCache {
         let pairs = key.len() / 2;
         let block = &mut self.keys[position / KEY_LANES * pairs..][..pairs];
         for (lanes, pair) in block.iter_mut().zip(key.chunks_exact(2)) {
-            lanes[position % KEY_LANES] = [pair[0] as i16, pair[1] as i16];
+            lanes.0[position % KEY_LANES] = [pair[0] as i16, pair[1] as i16];
         }
         let row = &mut self.values[position / 2 * value.len()..][..value.len()];
         for (pair, v) in row.iter_mut().zip(value) {
@@ -138,7 +150,7 @@ impl HeadCache {
         let keys = &self.keys[position / KEY_LANES * pairs..][..pairs];
         let values = &self.values[position / 2 * head_dim..][..head_dim];
         (
-            keys.iter().flat_map(|lanes| lanes[position % KEY_LANES]).map(i32::from).collect(),
+            keys.iter().flat_map(|lanes| lanes.0[position % KEY_LANES]).map(i32::from).collect(),
             values.iter().map(|pair| i32::from(pair[position % 2])).collect(),
         )
     }

@@ -31,6 +31,8 @@ pub mod peak;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_words;
 mod portable;
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,15 @@ mod tests;
 /// Positions whose keys stand side by side.
 pub const KEY_LANES: usize = 16;
 
-/// Two elements of the keys of 16 positions.
-pub type KeyPairs = [[i16; 2]; KEY_LANES];
+/// Two elements of the keys of 16 positions. Aligned, so that a register is loaded from one cache line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct KeyPairs(pub [[i16; 2]; KEY_LANES]);
+
+impl KeyPairs {
+    /// All zero.
+    pub const ZERO: KeyPairs = KeyPairs([[0; 2]; KEY_LANES]);
+}
 
 /// Dot products of one query with whole groups of keys: `scores[g][lane]` is the score of position `16 * g +
 /// lane`.
@@ -118,7 +125,7 @@ fn portable_scores(query: &[[i16; 2]], keys: &[KeyPairs], scores: &mut [[i32; KE
         *scores = [0; KEY_LANES];
         for (key, query) in keys.iter().zip(query) {
             let query = query.map(i32::from);
-            for (score, key) in scores.iter_mut().zip(key) {
+            for (score, key) in scores.iter_mut().zip(&key.0) {
                 // Two products of 16 bits fit 32 bits, but for (-2^15)^2 * 2, which wraps to what is left
                 // modulo 2^32.
                 let sum = (query[0] * i32::from(key[0])).wrapping_add(query[1] * i32::from(key[1]));

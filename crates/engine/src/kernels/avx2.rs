@@ -5,13 +5,11 @@ use std::arch::x86_64::*;
 
 use super::activations::{ActivationLine, LINE_COLS, RowsView, columns};
 use super::huge_buffer::Line;
-use super::matmul::TILE;
+use super::matmul::ProductsMut;
 use super::panel::{
     Centre, FormatId, LAYOUTS, Numbers, PANEL_ROWS, PanelParts, PanelView, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1,
     Q5_K, Q6_K, Q8_0, ROWS, WORDS, WORDS_MIN, WORDS_SHORT,
 };
-
-type Products = [[i64; PANEL_ROWS]; TILE];
 
 /// 16 lanes of 32 bits, or 32 words.
 type Lanes = [__m256i; 2];
@@ -34,7 +32,7 @@ pub(super) fn expand(format: FormatId, panel: PanelView<'_>, out: &mut [Line]) {
 
 /// Multiplies a panel with the first rows of `x`, up to four, and returns how many.
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn tile(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+pub(super) fn tile(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
     match format {
         Q4_0 => tile_format::<Q4_0>(panel, x, out),
         Q4_1 => tile_format::<Q4_1>(panel, x, out),
@@ -53,7 +51,7 @@ pub(super) fn tile(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out:
 }
 
 #[target_feature(enable = "avx2,f16c")]
-fn tile_format<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+fn tile_format<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
     match x.rows() {
         0 => 0,
         1 => sub_blocks_times::<FORMAT, 1>(panel, x, out),
@@ -63,7 +61,7 @@ fn tile_format<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, ou
 }
 
 #[target_feature(enable = "avx2,f16c")]
-fn tile_rows(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+fn tile_rows(panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
     match x.rows() {
         0 => 0,
         1 => rows_times::<1>(panel, x, out),
@@ -77,7 +75,7 @@ fn tile_rows(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize
 fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
     panel: PanelView<'_>,
     x: RowsView<'_>,
-    out: &mut Products,
+    out: &mut ProductsMut<'_>,
 ) -> usize {
     let layout = const { LAYOUTS[FORMAT] };
     // A line of activations covers one sub-block of 32 columns or two of 16.
@@ -110,7 +108,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
         }
     }
     for n in 0..N {
-        sums[n].store(&mut out[n]);
+        sums[n].store(out.at(0, n));
     }
     N
 }
@@ -227,7 +225,7 @@ impl Sums {
 /// stay below 32 * 255 * 2^15 < 2^28.
 #[inline(never)]
 #[target_feature(enable = "avx2,f16c")]
-fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
     let (x, _) = x.first::<N>(x.lines_per_row);
     let mut sums = [Sums::zero(); N];
     for (index, lines) in panel.low.chunks_exact(LINE_COLS / 2).enumerate() {
@@ -247,7 +245,7 @@ fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut P
         }
     }
     for n in 0..N {
-        sums[n].store(&mut out[n]);
+        sums[n].store(out.at(0, n));
     }
     N
 }

@@ -7,14 +7,13 @@ use std::arch::x86_64::*;
 use std::array;
 
 use super::activations::{ActivationLine, LINE_COLS, RowsView, columns};
+use super::avx512_words::{ROWS_TOGETHER, words_times};
 use super::huge_buffer::Line;
-use super::matmul::TILE;
+use super::matmul::ProductsMut;
 use super::panel::{
     Centre, FormatId, LAYOUTS, Numbers, PANEL_ROWS, PanelParts, PanelView, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1,
     Q5_K, Q6_K, Q8_0, ROWS, WORDS, WORDS_MIN, WORDS_SHORT,
 };
-
-type Products = [[i64; PANEL_ROWS]; TILE];
 
 /// See [`super::portable::expand`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -32,14 +31,19 @@ pub(super) fn expand(format: FormatId, panel: PanelView<'_>, out: &mut [Line]) {
     }
 }
 
-/// Multiplies one or two panels with the first rows of `x` and returns how many rows. The products of panel p
-/// and row n are in `out[p * rows + n]`. Only expanded panels come in twos.
+/// Multiplies one or two panels with the first rows of `x` and returns how many rows. Only expanded panels come
+/// in twos.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn tile(format: FormatId, panels: &[PanelView<'_>], x: RowsView<'_>, out: &mut Products) -> usize {
+pub(super) fn tile(format: FormatId, panels: &[PanelView<'_>], x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
+    if let Ok(panels) = panels.try_into() {
+        return match format {
+            WORDS_MIN => tile_two::<WORDS_MIN>(panels, x, out),
+            WORDS => tile_two::<WORDS>(panels, x, out),
+            WORDS_SHORT => tile_two::<WORDS_SHORT>(panels, x, out),
+            _ => unreachable!("two panels of format {format}"),
+        };
+    }
     match (format, panels) {
-        (WORDS_MIN, &[first, second]) => tile_two::<WORDS_MIN>([first, second], x, out),
-        (WORDS, &[first, second]) => tile_two::<WORDS>([first, second], x, out),
-        (WORDS_SHORT, &[first, second]) => tile_two::<WORDS_SHORT>([first, second], x, out),
         (Q4_0, &[panel]) => tile_one::<Q4_0>(panel, x, out),
         (Q4_1, &[panel]) => tile_one::<Q4_1>(panel, x, out),
         (Q5_0, &[panel]) => tile_one::<Q5_0>(panel, x, out),
@@ -57,33 +61,36 @@ pub(super) fn tile(format: FormatId, panels: &[PanelView<'_>], x: RowsView<'_>, 
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile_one<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+fn tile_one<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
     match x.rows() {
         0 => 0,
-        1 => sub_blocks_times::<FORMAT, 1, 1, 4>([panel], x, out),
-        2 | 3 => sub_blocks_times::<FORMAT, 1, 2, 4>([panel], x, out),
-        4..8 => sub_blocks_times::<FORMAT, 1, 4, 2>([panel], x, out),
-        _ => sub_blocks_times::<FORMAT, 1, 8, 1>([panel], x, out),
+        1 => sub_blocks_times::<FORMAT, 1, 1, 4>(&[panel], x, out),
+        2 | 3 => sub_blocks_times::<FORMAT, 1, 2, 4>(&[panel], x, out),
+        4..8 => sub_blocks_times::<FORMAT, 1, 4, 2>(&[panel], x, out),
+        _ => sub_blocks_times::<FORMAT, 1, 8, 1>(&[panel], x, out),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn tile_two<const FORMAT: FormatId>(
-    panels: [PanelView<'_>; 2],
+    panels: &[PanelView<'_>; 2],
     x: RowsView<'_>,
-    out: &mut Products,
+    out: &mut ProductsMut<'_>,
 ) -> usize {
     match x.rows() {
         0 => 0,
         1 => sub_blocks_times::<FORMAT, 2, 1, 4>(panels, x, out),
         2 | 3 => sub_blocks_times::<FORMAT, 2, 2, 2>(panels, x, out),
-        4..8 => sub_blocks_times::<FORMAT, 2, 4, 1>(panels, x, out),
-        _ => sub_blocks_times::<FORMAT, 2, 8, 1>(panels, x, out),
+        4..ROWS_TOGETHER => sub_blocks_times::<FORMAT, 2, 4, 1>(panels, x, out),
+        _ => {
+            words_times::<FORMAT>(panels, x, out);
+            ROWS_TOGETHER
+        }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile_rows(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+fn tile_rows(panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
     match x.rows() {
         0 => 0,
         1 => rows_times::<1>(panel, x, out),
@@ -97,9 +104,9 @@ fn tile_rows(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, const CHAINS: usize>(
-    panels: [PanelView<'_>; P],
+    panels: &[PanelView<'_>; P],
     x: RowsView<'_>,
-    out: &mut Products,
+    out: &mut ProductsMut<'_>,
 ) -> usize {
     let layout = const { LAYOUTS[FORMAT] };
     // A line of activations covers one sub-block of 32 columns or two of 16.
@@ -118,7 +125,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
             if layout.low_bits < 16 {
                 panels[0].prefetch(&layout, index);
             }
-            let dots = dot_products::<FORMAT, P, N, CHAINS>(&panels, index, &x, &x_sum);
+            let dots = dot_products::<FORMAT, P, N, CHAINS>(panels, index, &x, &x_sum);
             for p in 0..P {
                 let scale = number(panels[p].scales, layout.scales, panels[p].grid, index);
                 for n in 0..N {
@@ -135,7 +142,7 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
     }
     for p in 0..P {
         for n in 0..N {
-            sums[p][n].store(&mut out[p * N + n]);
+            sums[p][n].store(out.at(p, n));
         }
     }
     N
@@ -256,15 +263,15 @@ fn multiply_add<const STEP: usize, const P: usize>(
 
 /// 64-bit sums of the rows with even and with odd numbers.
 #[derive(Clone, Copy)]
-struct Sums {
-    even: __m512i,
-    odd: __m512i,
+pub(super) struct Sums {
+    pub(super) even: __m512i,
+    pub(super) odd: __m512i,
 }
 
 impl Sums {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn zero() -> Sums {
+    pub(super) fn zero() -> Sums {
         Sums { even: _mm512_setzero_si512(), odd: _mm512_setzero_si512() }
     }
 
@@ -281,7 +288,7 @@ impl Sums {
     /// Puts even and odd rows back in order.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn store(&self, out: &mut [i64; PANEL_ROWS]) {
+    pub(super) fn store(&self, out: &mut [i64; PANEL_ROWS]) {
         let (even, odd) = (self.even, self.odd);
         let first = _mm512_permutex2var_epi64(even, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), odd);
         let second = _mm512_permutex2var_epi64(even, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), odd);
@@ -297,7 +304,7 @@ impl Sums {
 /// stay below 32 * 255 * 2^15 < 2^28.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut Products) -> usize {
+fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
     let (x, _) = x.first::<N>(x.lines_per_row);
     let mut sums = [Sums::zero(); N];
     for (index, lines) in panel.low.chunks_exact(LINE_COLS / 2).enumerate() {
@@ -317,7 +324,7 @@ fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut P
         }
     }
     for n in 0..N {
-        sums[n].store(&mut out[n]);
+        sums[n].store(out.at(0, n));
     }
     N
 }
@@ -470,7 +477,7 @@ fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn load(line: &Line) -> __m512i {
+pub(super) fn load(line: &Line) -> __m512i {
     // SAFETY: a line is 64 aligned bytes.
     unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
 }

@@ -9,21 +9,20 @@ use super::huge_buffer::Line;
 use super::panel::{LAYOUTS, PANEL_ROWS, PackedMatrix, PanelView, ROWS};
 use super::{Isa, IsaKind};
 
-/// Products (of 16 rows) that a kernel makes at a time, at most: 16 sums in flight keep two ports busy in
-/// spite of a latency of five cycles, and leave half of the registers for the rest.
-pub(super) const TILE: usize = 16;
+/// Rows of activations that a kernel takes at a time, at most.
+const MAX_ROWS: usize = 8;
 
-/// Panels that a kernel takes at a time, at most.
+/// Panels that a kernel takes at a time, at most. Two by eight products (of 16 rows each): 16 sums in flight
+/// keep two ports busy in spite of a latency of five cycles, and leave half of the registers for the rest.
 const MAX_TOGETHER: usize = 2;
 
 /// With more rows of activations than this, a panel's codes are expanded to words once and then read by all
 /// tiles.
 const MAX_DIRECT_ROWS: usize = 16;
 
-/// One thread's scratch and result. Reuse it: after the first calls nothing is allocated.
+/// One thread's scratch. Reuse it: after the first calls nothing is allocated.
 #[derive(Clone, Debug, Default)]
 pub struct TileBuffer {
-    sums: Vec<[i64; PANEL_ROWS]>,
     expanded: Vec<Line>,
 }
 
@@ -34,39 +33,57 @@ impl TileBuffer {
     }
 }
 
-/// Products of some panels and tokens: entry `(panel - panels.start) * tokens.len() + token - tokens.start`
-/// holds the 16 rows of that panel for that token. Rows past the end of the matrix are zero.
+/// Where products go: (token, panel, 16 rows), from the first of the tokens and panels that are multiplied.
+/// Rows past the end of the matrix are zero.
+pub(super) struct ProductsMut<'a> {
+    products: &'a mut [[i64; PANEL_ROWS]],
+    /// Panels between one token and the next.
+    stride: usize,
+}
+
+impl ProductsMut<'_> {
+    /// Of panel p and token or row n.
+    #[inline(always)]
+    pub(super) fn at(&mut self, p: usize, n: usize) -> &mut [i64; PANEL_ROWS] {
+        &mut self.products[n * self.stride + p]
+    }
+
+    /// From panel p and token n on.
+    fn from(&mut self, p: usize, n: usize) -> ProductsMut<'_> {
+        ProductsMut { products: &mut self.products[n * self.stride + p..], stride: self.stride }
+    }
+}
+
+/// Writes the products of some panels and tokens to `out`: (token, panel, 16 rows). Rows past the end of the
+/// matrix are zero.
 ///
-/// For decoding pass all panels that one thread works on. For prefill pass an even number of panels, two at a
-/// time for instance, so that the result is used while it is in the first-level cache, and as many tokens as
-/// have activations in the second-level cache (2 bytes per column).
+/// For prefill pass as many tokens as have activations in the second-level cache (2 bytes per column).
 ///
 /// Exact modulo 2^64, so exact wherever the product fits `i64`, which `model::bounds` proves at import.
 ///
 /// # Panics
 /// If the shapes differ, or a range is out of bounds.
-pub fn matmul<'b>(
+pub fn matmul(
     isa: Isa,
     weights: &PackedMatrix,
     panels: Range<usize>,
     x: &PackedActivations,
     tokens: Range<usize>,
-    buffer: &'b mut TileBuffer,
-) -> &'b [[i64; PANEL_ROWS]] {
+    buffer: &mut TileBuffer,
+    out: &mut [[i64; PANEL_ROWS]],
+) {
     assert_eq!(weights.cols(), x.cols(), "columns of weights and activations");
     assert!(panels.end <= weights.panels(), "panel {} of {}", panels.end, weights.panels());
-    buffer.sums.clear();
-    buffer.sums.resize(panels.len() * tokens.len(), [0; PANEL_ROWS]);
+    assert_eq!(out.len(), panels.len() * tokens.len(), "products of {panels:?} and {tokens:?}");
     if tokens.is_empty() {
-        return &buffer.sums;
+        return;
     }
     let job = Job::new(isa, weights, x, tokens);
-    let sums = buffer.sums.chunks_mut(job.panels_together * job.tokens.len());
-    for (first, sums) in panels.clone().step_by(job.panels_together).zip(sums) {
+    let mut out = ProductsMut { products: out, stride: panels.len() };
+    for first in panels.clone().step_by(job.panels_together) {
         let last = (first + job.panels_together).min(panels.end);
-        job.multiply(first..last, &mut buffer.expanded, sums);
+        job.multiply(first..last, &mut buffer.expanded, out.from(first - panels.start, 0));
     }
-    &buffer.sums
 }
 
 /// One call of [`matmul`].
@@ -91,8 +108,8 @@ impl<'a> Job<'a> {
         Job { isa, weights, x, tokens, rows, expands, panels_together }
     }
 
-    /// Multiplies up to `panels_together` panels into zeroed sums.
-    fn multiply(&self, panels: Range<usize>, expanded: &mut Vec<Line>, sums: &mut [[i64; PANEL_ROWS]]) {
+    /// Multiplies up to `panels_together` panels.
+    fn multiply(&self, panels: Range<usize>, expanded: &mut Vec<Line>, mut out: ProductsMut<'_>) {
         let first = self.weights.panel(panels.start);
         let mut views = [first; MAX_TOGETHER];
         let views = &mut views[..panels.len()];
@@ -110,44 +127,43 @@ impl<'a> Job<'a> {
             }
             format = self.weights.layout().expanded();
         }
+        // Without wide tokens and shifts a row is a token, and its products are what the caller wants.
+        let direct = self.rows.len() == self.tokens.len() && !self.weights.has_row_shifts();
+        let mut tile = [[0; PANEL_ROWS]; MAX_TOGETHER * MAX_ROWS];
         let mut start = self.rows.start;
         while start < self.rows.end {
-            let mut tile = [[0; PANEL_ROWS]; TILE];
-            let taken = self.isa.tile(format, views, self.x.view(start..self.rows.end), &mut tile);
-            for (number, panel) in panels.clone().enumerate() {
-                let sums = &mut sums[number * self.tokens.len()..];
-                self.add_tile(panel, start..start + taken, &tile[number * taken..], sums);
+            let x = self.x.view(start..self.rows.end);
+            if direct {
+                start += self.isa.tile(format, views, x, &mut out.from(0, start - self.rows.start));
+                continue;
+            }
+            let mut tile = ProductsMut { products: &mut tile, stride: MAX_TOGETHER };
+            let taken = self.isa.tile(format, views, x, &mut tile);
+            for (p, panel) in panels.clone().enumerate() {
+                self.put_tile(panel, start..start + taken, &mut tile.from(p, 0), &mut out.from(p, 0));
             }
             start += taken;
         }
     }
 
-    /// Adds the products of some rows to the sums of their tokens.
-    fn add_tile(
+    /// Puts the products of one panel and some rows where those of their tokens belong.
+    fn put_tile(
         &self,
         panel: usize,
         rows: Range<usize>,
-        tile: &[[i64; PANEL_ROWS]],
-        sums: &mut [[i64; PANEL_ROWS]],
+        tile: &mut ProductsMut<'_>,
+        out: &mut ProductsMut<'_>,
     ) {
-        let shifts = self.weights.panel_shifts(panel);
-        for (row, products) in rows.zip(tile) {
+        let shifts = self.weights.panel_shifts(panel).unwrap_or_default();
+        for (n, row) in rows.enumerate() {
             let row = self.x.row(row);
-            add_products(&mut sums[row.token - self.tokens.start], products, row.shift, shifts.as_ref());
+            let (products, out) = (tile.at(0, n), out.at(0, row.token - self.tokens.start));
+            for (lane, (out, product)) in out.iter_mut().zip(products).enumerate() {
+                let product = product.wrapping_shl(row.shift + shifts[lane]);
+                // The high halves of a wide token come after the low ones.
+                *out = if row.shift == 0 { product } else { out.wrapping_add(product) };
+            }
         }
-    }
-}
-
-/// `sums += products << shift << row shifts`, modulo 2^64.
-fn add_products(
-    sums: &mut [i64; PANEL_ROWS],
-    products: &[i64; PANEL_ROWS],
-    shift: u32,
-    row_shifts: Option<&[u32; PANEL_ROWS]>,
-) {
-    for (lane, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
-        let shift = shift + row_shifts.map_or(0, |shifts| shifts[lane]);
-        *sum = sum.wrapping_add(product.wrapping_shl(shift));
     }
 }
 
@@ -184,14 +200,13 @@ impl Isa {
         }
     }
 
-    /// Multiplies the panels with the first rows of `x` and returns how many rows it took. The products of
-    /// panel p and row n are in `out[p * rows + n]`.
+    /// Multiplies the panels with the first rows of `x`, at most [`MAX_ROWS`], and returns how many.
     fn tile(
         self,
         format: usize,
         panels: &[PanelView<'_>],
         x: RowsView<'_>,
-        out: &mut [[i64; PANEL_ROWS]; TILE],
+        out: &mut ProductsMut<'_>,
     ) -> usize {
         match self.0 {
             IsaKind::Portable => super::portable::tile(format, panels[0], x, out),

@@ -339,6 +339,11 @@ impl PackedMatrix {
         PanelView::new(self.layout(), lines, self.sub_blocks, self.grid)
     }
 
+    /// Whether rows are shifted after the product.
+    pub(super) fn has_row_shifts(&self) -> bool {
+        !self.row_shifts.is_empty()
+    }
+
     /// Left shifts of a panel's rows, or `None` if they are all zero by form.
     pub(super) fn panel_shifts(&self, panel: usize) -> Option<[u32; PANEL_ROWS]> {
         let shifts = self.row_shifts.get(panel * PANEL_ROWS..)?;

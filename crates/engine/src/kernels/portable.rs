@@ -3,7 +3,7 @@
 
 use super::activations::{ActivationLine, LINE_COLS, RowsView};
 use super::huge_buffer::Line;
-use super::matmul::TILE;
+use super::matmul::ProductsMut;
 use super::panel::{
     Centre, FormatId, LAYOUTS, Layout, PANEL_ROWS, PanelParts, PanelView, ROWS, read_ints, read_number,
     read_words, write_int, write_words,
@@ -65,14 +65,15 @@ pub(super) fn tile(
     format: FormatId,
     panel: PanelView<'_>,
     x: RowsView<'_>,
-    out: &mut [[i64; PANEL_ROWS]; TILE],
+    out: &mut ProductsMut<'_>,
 ) -> usize {
     let (lines, sums) = (&x.lines[..x.lines_per_row], &x.sums[..x.lines_per_row]);
-    out[0] = [0; PANEL_ROWS];
+    let out = out.at(0, 0);
+    *out = [0; PANEL_ROWS];
     if format == ROWS {
-        rows_times(panel, lines, &mut out[0]);
+        rows_times(panel, lines, out);
     } else {
-        sub_blocks_times(&LAYOUTS[format], panel, lines, sums, &mut out[0]);
+        sub_blocks_times(&LAYOUTS[format], panel, lines, sums, out);
     }
     1
 }

@@ -1,6 +1,7 @@
 //! Attention of one query head at speed; see `model::ops::{softmax, attention}`. Sums run in 32 bits where a
 //! bound proves that they fit; a head with a wide row in sight takes the plain operations of `model`.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use model::ops::attention as meaning;
@@ -18,6 +19,19 @@ pub struct AttentionRule<'t> {
     pub table: &'t [u32],
 }
 
+/// One thread's memory, kept between heads.
+#[derive(Default)]
+struct Memory {
+    query: Vec<[i16; 2]>,
+    scores: Vec<[i32; KEY_LANES]>,
+    weights: Vec<i16>,
+    weighted: Vec<i64>,
+}
+
+thread_local! {
+    static MEMORY: Cell<Option<Box<Memory>>> = const { Cell::new(None) };
+}
+
 /// Output of `query` over the cached positions `keys` into `out` (head_dim).
 pub fn attention(
     isa: Isa,
@@ -33,21 +47,25 @@ pub fn attention(
     }
     let first = keys.start / KEY_LANES * KEY_LANES;
     let (skip, count) = (keys.start - first, keys.end - first);
-    let (pairs, _) = query.as_chunks::<2>();
-    let pairs: Vec<[i16; 2]> = pairs.iter().map(|pair| pair.map(|v| v as i16)).collect();
-    let mut groups = vec![[0; KEY_LANES]; count.div_ceil(KEY_LANES)];
+    let mut memory = MEMORY.take().unwrap_or_default();
+    let Memory { query: pairs, scores: groups, weights, weighted } = &mut *memory;
+    pairs.clear();
+    pairs.extend(query.as_chunks::<2>().0.iter().map(|pair| pair.map(|v| v as i16)));
+    groups.resize(count.div_ceil(KEY_LANES), [0; KEY_LANES]);
     let from = first / KEY_LANES * pairs.len();
-    kernel::scores(isa, &pairs, &head.keys[from..from + groups.len() * pairs.len()], &mut groups);
+    kernel::scores(isa, pairs, &head.keys[from..from + groups.len() * pairs.len()], groups);
     // From here on entry j belongs to position first + j; those before the window weigh nothing.
     let scores = &groups.as_flattened()[skip..count];
     let max = scores.iter().copied().max().unwrap_or(0);
-    let mut weights = vec![0; count.next_multiple_of(2)];
+    weights.clear();
+    weights.resize(count.next_multiple_of(2), 0);
     let shift = rule.shift.unsigned_abs();
     let sum = kernel::softmax_weights(isa, scores, max, shift, rule.table, &mut weights[skip..count]);
-    let mut weighted = vec![0; query.len()];
+    weighted.resize(query.len(), 0);
     let values = &head.values[first / 2 * query.len()..][..weights.len() / 2 * query.len()];
-    kernel::weighted_sum(isa, &weights, values, head.value_max, &mut weighted);
-    divide(&weighted, sum, out);
+    kernel::weighted_sum(isa, weights, values, head.value_max, weighted);
+    divide(weighted, sum, out);
+    MEMORY.set(Some(memory));
 }
 
 /// By Cauchy and Schwarz no partial sum of a score exceeds |q| |k|: with |q|^2 |k|^2 < 2^62 all fit 32 bits.

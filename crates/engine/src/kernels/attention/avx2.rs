@@ -10,7 +10,7 @@ pub(super) fn scores(query: &[[i16; 2]], keys: &[KeyPairs], scores: &mut [[i32; 
     for (scores, keys) in scores.iter_mut().zip(keys.chunks_exact(query.len().max(1))) {
         let mut sums = [_mm256_setzero_si256(); 2];
         for (query, keys) in query.iter().zip(keys) {
-            multiply_add(&mut sums, broadcast(*query), keys);
+            multiply_add(&mut sums, broadcast(*query), &keys.0);
         }
         for (sum, scores) in sums.into_iter().zip(scores.as_chunks_mut::<8>().0) {
             // SAFETY: eight numbers of 32 bits are one register; the store needs no alignment.
@@ -51,7 +51,7 @@ fn broadcast([first, second]: [i16; 2]) -> __m256i {
 /// `sums + pair[0] * rows[lane][0] + pair[1] * rows[lane][1]` in 16 lanes, modulo 2^32.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn multiply_add(sums: &mut [__m256i; 2], pair: __m256i, rows: &KeyPairs) {
+fn multiply_add(sums: &mut [__m256i; 2], pair: __m256i, rows: &[[i16; 2]; 16]) {
     for (sum, rows) in sums.iter_mut().zip(rows.as_chunks::<8>().0) {
         // SAFETY: eight pairs are one register; the load needs no alignment.
         let rows = unsafe { _mm256_loadu_si256(rows.as_ptr().cast()) };

@@ -37,13 +37,13 @@ fn group_scores<const N: usize>(query: &[[i16; 2]], keys: &[KeyPairs], scores: &
         for (chain, query) in pair.iter().enumerate() {
             let query = broadcast(*query);
             for n in 0..N {
-                sums[n][chain] = multiply_add(sums[n][chain], query, &groups[n][2 * index + chain]);
+                sums[n][chain] = multiply_add(sums[n][chain], query, &groups[n][2 * index + chain].0);
             }
         }
     }
     if let [query] = last {
         for n in 0..N {
-            sums[n][0] = multiply_add(sums[n][0], broadcast(*query), &groups[n][2 * pairs.len()]);
+            sums[n][0] = multiply_add(sums[n][0], broadcast(*query), &groups[n][2 * pairs.len()].0);
         }
     }
     for (scores, sums) in scores.iter_mut().zip(sums) {
@@ -151,7 +151,7 @@ fn broadcast([first, second]: [i16; 2]) -> __m512i {
 /// see `kernels::avx512`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn multiply_add(mut sums: __m512i, pair: __m512i, rows: &KeyPairs) -> __m512i {
+fn multiply_add(mut sums: __m512i, pair: __m512i, rows: &[[i16; 2]; 16]) -> __m512i {
     // SAFETY: reads the 64 bytes of `rows` and writes nothing but its operand.
     unsafe {
         asm!(

@@ -16,10 +16,10 @@ fn rows(random: &mut Random, positions: usize, dim: usize, max: i32) -> Vec<Vec<
 }
 
 fn key_layout(keys: &[Vec<i16>], dim: usize) -> Vec<KeyPairs> {
-    let mut layout = vec![[[0; 2]; KEY_LANES]; keys.len().div_ceil(KEY_LANES) * dim / 2];
+    let mut layout = vec![KeyPairs::ZERO; keys.len().div_ceil(KEY_LANES) * dim / 2];
     for (position, key) in keys.iter().enumerate() {
         for (d, element) in key.iter().enumerate() {
-            layout[position / KEY_LANES * dim / 2 + d / 2][position % KEY_LANES][d % 2] = *element;
+            layout[position / KEY_LANES * dim / 2 + d / 2].0[position % KEY_LANES][d % 2] = *element;
         }
     }
     layout
