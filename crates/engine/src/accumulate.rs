@@ -28,7 +28,7 @@ impl Accumulate for KernelAccumulate {
         let narrow: Vec<i32> =
             x.values.iter().map(|v| i32::try_from(*v).expect("activations are below 2^30")).collect();
         let mut activations = PackedActivations::new();
-        activations.pack(&narrow, x.width);
+        activations.pack(self.isa, &narrow, x.width);
         let width = packed.rows();
         let panels: Vec<Vec<[i64; 16]>> = (0..packed.panels())
             .into_par_iter()

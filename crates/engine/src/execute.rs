@@ -233,7 +233,7 @@ impl<'e> Pass<'e> {
                 engine.output_norm().apply(&self.x[t * width..][..width], out, |v| v as i16);
             }
             let Scratch { activations, normed, products: [products, _], .. } = scratch;
-            activations.pack_narrow(normed, width);
+            activations.pack_narrow(engine.isa(), normed, width);
             multiply(order, engine.output(), 0..engine.output().panels(), activations, products);
         };
         let results = if split {
@@ -254,9 +254,8 @@ impl<'e> Pass<'e> {
                 with_scratch(|scratch| {
                     multiply_tile(tokens, scratch);
                     let products = &mut scratch.products[0];
-                    let visit_row = |(row, t): (usize, &usize)| {
-                        visit(self.places[*t], &mut products.row(row)[..rows])
-                    };
+                    let visit_row =
+                        |(row, t): (usize, &usize)| visit(self.places[*t], &mut products.row(row)[..rows]);
                     tokens.iter().enumerate().map(visit_row).collect::<Vec<R>>()
                 })
             };

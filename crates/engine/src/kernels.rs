@@ -28,6 +28,8 @@ pub mod panel;
 pub mod peak;
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -52,6 +54,9 @@ enum IsaKind {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// AVX-512 VNNI, and the tile unit for many tokens.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl Isa {
@@ -76,6 +81,9 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vnni")
             {
                 found.push(Isa(IsaKind::Avx512Vnni));
+                if amx::is_available() {
+                    found.push(Isa(IsaKind::Amx));
+                }
             }
         }
         found
@@ -89,6 +97,8 @@ impl Isa {
             IsaKind::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
             IsaKind::Avx512Vnni => "AVX-512 VNNI",
+            #[cfg(target_arch = "x86_64")]
+            IsaKind::Amx => "AMX",
         }
     }
 }

@@ -127,7 +127,7 @@ impl Stage<'_> {
         } else {
             q.chunks_exact(dim).zip(scratch.wide.chunks_exact_mut(dim)).enumerate().for_each(attend_head);
         }
-        scratch.activations.pack(&scratch.wide, query_width);
+        scratch.activations.pack(self.engine.isa(), &scratch.wide, query_width);
         let post = self.block.post_attn_norm.as_ref();
         self.add_residual(start, &self.block.o, self.block.o_shift, post, x, scratch);
     }
@@ -149,7 +149,7 @@ impl Stage<'_> {
             let out = &mut wide[t * width..][rows];
             self.report(start + t, gated_product(gate, up, rule, out));
         });
-        activations.pack(wide, width);
+        activations.pack(self.engine.isa(), wide, width);
         self.add_residual(start, &block.down, block.down_shift, block.post_ffn_norm.as_ref(), x, scratch);
     }
 
@@ -160,7 +160,7 @@ impl Stage<'_> {
             // `output_exponent` leaves no value beyond 16 bits.
             norm.apply(x, out, |v| v as i16);
         }
-        scratch.activations.pack_narrow(&scratch.normed, width);
+        scratch.activations.pack_narrow(self.engine.isa(), &scratch.normed, width);
     }
 
     /// `x += W a`, through a norm if there is one.

@@ -3,6 +3,9 @@
 
 use std::array;
 
+use super::Isa;
+use super::huge_buffer::Line;
+
 /// Columns in a line.
 pub const LINE_COLS: usize = 32;
 
@@ -30,6 +33,9 @@ pub struct PackedActivations {
     rows: Vec<Row>,
     /// Token t owns rows `first[t]..first[t + 1]`.
     first: Vec<usize>,
+    /// For the tile unit: the rows again as planes of bytes. For each 64 columns a line of low bytes and one of
+    /// high bytes, and [`Self::plane_lines`] lines per row.
+    planes: Vec<Line>,
 }
 
 /// One packed row.
@@ -85,11 +91,11 @@ impl PackedActivations {
         PackedActivations::default()
     }
 
-    /// Replaces the contents by the tokens of `values`, `cols` numbers each.
+    /// Replaces the contents by the tokens of `values`, `cols` numbers each, for the kernels of `isa`.
     ///
     /// # Panics
     /// If `values` is not whole tokens, or a magnitude exceeds [`MAX_ACTIVATION`].
-    pub fn pack(&mut self, values: &[i32], cols: usize) {
+    pub fn pack(&mut self, isa: Isa, values: &[i32], cols: usize) {
         self.start(values.len(), cols);
         for token in values.chunks_exact(cols) {
             let (min, max) = token.iter().fold((0, 0), |(min, max), &x| (x.min(min), x.max(max)));
@@ -105,18 +111,20 @@ impl PackedActivations {
             }
             self.first.push(self.rows.len());
         }
+        self.finish(isa);
     }
 
     /// As [`Self::pack`], for values that are 16-bit numbers already.
     ///
     /// # Panics
     /// If `values` is not whole tokens.
-    pub fn pack_narrow(&mut self, values: &[i16], cols: usize) {
+    pub fn pack_narrow(&mut self, isa: Isa, values: &[i16], cols: usize) {
         self.start(values.len(), cols);
         for token in values.chunks_exact(cols) {
             self.push_row(token, 0, |x| x);
             self.first.push(self.rows.len());
         }
+        self.finish(isa);
     }
 
     /// Number of tokens.
@@ -146,6 +154,42 @@ impl PackedActivations {
         let lines_per_row = self.lines_per_row();
         let range = rows.start * lines_per_row..rows.end * lines_per_row;
         RowsView { lines: &self.lines[range.clone()], sums: &self.sums[range], lines_per_row }
+    }
+
+    /// Lines of a row in the planes of bytes. An odd number, so that neighbouring rows are in different sets of
+    /// the cache.
+    pub(super) fn plane_lines(&self) -> usize {
+        2 * self.lines_per_row().div_ceil(2) + 1
+    }
+
+    /// The planes of bytes from a row on, with lines of zeros past the last one for 16 rows from any of them.
+    ///
+    /// # Panics
+    /// If the values were packed for kernels that do not use planes.
+    pub(super) fn planes(&self, row: usize) -> &[Line] {
+        assert!(!self.planes.is_empty(), "activations are packed for other kernels");
+        &self.planes[row * self.plane_lines()..]
+    }
+
+    fn finish(&mut self, isa: Isa) {
+        self.planes.clear();
+        if !isa.takes_planes(self.rows.len()) {
+            return;
+        }
+        let (per_row, plane_lines) = (self.lines_per_row(), self.plane_lines());
+        self.planes.resize((self.rows.len() + 15) * plane_lines, Line::ZERO);
+        for (row, planes) in self.lines.chunks_exact(per_row).zip(self.planes.chunks_exact_mut(plane_lines)) {
+            for (lines, planes) in row.chunks(2).zip(planes.as_chunks_mut::<2>().0) {
+                let [low, high] = planes;
+                for (part, line) in lines.iter().enumerate() {
+                    let range = part * LINE_COLS..(part + 1) * LINE_COLS;
+                    let bytes = low.0[range.clone()].iter_mut().zip(&mut high.0[range]);
+                    for (&x, (low, high)) in line.0.iter().zip(bytes) {
+                        [*low, *high] = x.to_le_bytes();
+                    }
+                }
+            }
+        }
     }
 
     fn start(&mut self, values: usize, cols: usize) {

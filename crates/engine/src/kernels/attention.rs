@@ -45,7 +45,7 @@ pub fn scores(isa: Isa, query: &[[i16; 2]], keys: &[KeyPairs], scores: &mut [[i3
         IsaKind::Avx2 => unsafe { avx2::scores(query, keys, scores) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        IsaKind::Avx512Vnni => unsafe { avx512::scores(query, keys, scores) },
+        IsaKind::Avx512Vnni | IsaKind::Amx => unsafe { avx512::scores(query, keys, scores) },
     }
 }
 
@@ -72,7 +72,9 @@ pub fn softmax_weights(
         IsaKind::Avx2 => portable_softmax(scores, max, shift, table, weights),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a value of `Isa` exists only on machines with its instructions.
-        IsaKind::Avx512Vnni => unsafe { avx512::softmax_weights(scores, max, shift, table, weights) },
+        IsaKind::Avx512Vnni | IsaKind::Amx => unsafe {
+            avx512::softmax_weights(scores, max, shift, table, weights)
+        },
     }
 }
 
@@ -116,7 +118,7 @@ fn add_run(isa: Isa, weights: &[[i16; 2]], values: &[[i16; 2]], out: &mut [i64])
         IsaKind::Avx2 => unsafe { avx2::add_run(weights, values, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        IsaKind::Avx512Vnni => unsafe { avx512::add_run(weights, values, out) },
+        IsaKind::Avx512Vnni | IsaKind::Amx => unsafe { avx512::add_run(weights, values, out) },
     }
 }
 

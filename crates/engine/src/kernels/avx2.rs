@@ -32,7 +32,12 @@ pub(super) fn expand(format: FormatId, panel: PanelView<'_>, out: &mut [Line]) {
 
 /// Multiplies a panel with the first rows of `x`, up to four, and returns how many.
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn tile(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
+pub(super) fn tile(
+    format: FormatId,
+    panel: PanelView<'_>,
+    x: RowsView<'_>,
+    out: &mut ProductsMut<'_>,
+) -> usize {
     match format {
         Q4_0 => tile_format::<Q4_0>(panel, x, out),
         Q4_1 => tile_format::<Q4_1>(panel, x, out),
@@ -51,7 +56,11 @@ pub(super) fn tile(format: FormatId, panel: PanelView<'_>, x: RowsView<'_>, out:
 }
 
 #[target_feature(enable = "avx2,f16c")]
-fn tile_format<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
+fn tile_format<const FORMAT: FormatId>(
+    panel: PanelView<'_>,
+    x: RowsView<'_>,
+    out: &mut ProductsMut<'_>,
+) -> usize {
     match x.rows() {
         0 => 0,
         1 => sub_blocks_times::<FORMAT, 1>(panel, x, out),

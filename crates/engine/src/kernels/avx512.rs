@@ -34,7 +34,12 @@ pub(super) fn expand(format: FormatId, panel: PanelView<'_>, out: &mut [Line]) {
 /// Multiplies one or two panels with the first rows of `x` and returns how many rows. Only expanded panels come
 /// in twos.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn tile(format: FormatId, panels: &[PanelView<'_>], x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
+pub(super) fn tile(
+    format: FormatId,
+    panels: &[PanelView<'_>],
+    x: RowsView<'_>,
+    out: &mut ProductsMut<'_>,
+) -> usize {
     if let Ok(panels) = panels.try_into() {
         return match format {
             WORDS_MIN => tile_two::<WORDS_MIN>(panels, x, out),
@@ -61,7 +66,11 @@ pub(super) fn tile(format: FormatId, panels: &[PanelView<'_>], x: RowsView<'_>, 
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile_one<const FORMAT: FormatId>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut ProductsMut<'_>) -> usize {
+fn tile_one<const FORMAT: FormatId>(
+    panel: PanelView<'_>,
+    x: RowsView<'_>,
+    out: &mut ProductsMut<'_>,
+) -> usize {
     match x.rows() {
         0 => 0,
         1 => sub_blocks_times::<FORMAT, 1, 1, 4>(&[panel], x, out),
@@ -387,7 +396,7 @@ fn store_words<const FORMAT: FormatId, const STEP: usize>(to: &mut [Line; 4], lo
 
 /// The lines of the first plane that hold group `group` of four steps of each panel.
 #[inline(always)]
-fn low_groups<'a, const FORMAT: FormatId, const P: usize>(
+pub(super) fn low_groups<'a, const FORMAT: FormatId, const P: usize>(
     panels: &[PanelView<'a>; P],
     group: usize,
 ) -> [&'a [Line]; P] {
@@ -398,14 +407,14 @@ fn low_groups<'a, const FORMAT: FormatId, const P: usize>(
 /// The second plane of a sub-block, if there is one.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn first_high<const FORMAT: FormatId>(high: &[Line], index: usize) -> __m512i {
+pub(super) fn first_high<const FORMAT: FormatId>(high: &[Line], index: usize) -> __m512i {
     if const { LAYOUTS[FORMAT].high_bits > 0 } { load(&high[index]) } else { _mm512_setzero_si512() }
 }
 
 /// Moves the second plane on by four steps.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn next_high<const FORMAT: FormatId>(high: __m512i) -> __m512i {
+pub(super) fn next_high<const FORMAT: FormatId>(high: __m512i) -> __m512i {
     match const { LAYOUTS[FORMAT].high_bits } {
         1 => _mm512_srli_epi16::<4>(high),
         2 => _mm512_srli_epi16::<8>(high),
@@ -417,7 +426,7 @@ fn next_high<const FORMAT: FormatId>(high: __m512i) -> __m512i {
 /// first plane and in the lowest bits of the words of `high`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn words_of<const FORMAT: FormatId, const STEP: usize>(low: &[Line], high: __m512i) -> __m512i {
+pub(super) fn words_of<const FORMAT: FormatId, const STEP: usize>(low: &[Line], high: __m512i) -> __m512i {
     let layout = const { LAYOUTS[FORMAT] };
     let per_word = 16 / layout.low_bits;
     let field = STEP % per_word;
@@ -458,7 +467,7 @@ fn shift_left(lanes: __m512i, bits: u32) -> __m512i {
 /// 16 rows' scales or minima as integers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> __m512i {
+pub(super) fn number(lines: &[Line], form: Numbers, grid: i32, index: usize) -> __m512i {
     match form {
         Numbers::None => _mm512_set1_epi32(1),
         Numbers::Int => load(&lines[index]),
@@ -484,7 +493,7 @@ pub(super) fn load(line: &Line) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn store(line: &mut Line, value: __m512i) {
+pub(super) fn store(line: &mut Line, value: __m512i) {
     // SAFETY: a line is 64 aligned bytes.
     unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), value) }
 }

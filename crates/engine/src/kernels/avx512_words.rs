@@ -33,9 +33,11 @@ pub(super) fn words_times<const FORMAT: FormatId>(
     let mut sums = [[Sums::zero(); ROWS_TOGETHER]; 2];
     for index in 0..panels[0].sub_blocks {
         let (line, part) = (index / parts, index % parts);
-        let words = panels.each_ref().map(|panel| &panel.low[index * layout.low_lines()..][..layout.low_lines()]);
+        let words =
+            panels.each_ref().map(|panel| &panel.low[index * layout.low_lines()..][..layout.low_lines()]);
         // SAFETY: `first` found all eight rows, `x.lines_per_row` lines apart, with this line in each.
-        let dots = unsafe { dot_products::<FORMAT>(words, rows[0].as_ptr().add(line), part, x.lines_per_row) };
+        let dots =
+            unsafe { dot_products::<FORMAT>(words, rows[0].as_ptr().add(line), part, x.lines_per_row) };
         macro_rules! add_scaled {
             ($p:literal) => {
                 let scale = load(&panels[$p].scales[index]);

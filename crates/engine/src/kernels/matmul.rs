@@ -80,6 +80,11 @@ pub fn matmul(
     }
     let job = Job::new(isa, weights, x, tokens);
     let mut out = ProductsMut { products: out, stride: panels.len() };
+    #[cfg(target_arch = "x86_64")]
+    if isa.takes_planes(job.rows.len()) {
+        // SAFETY: a value of `Isa` exists only on machines with its instructions.
+        return unsafe { job.multiply_planes(panels, &mut buffer.expanded, out) };
+    }
     for first in panels.clone().step_by(job.panels_together) {
         let last = (first + job.panels_together).min(panels.end);
         job.multiply(first..last, &mut buffer.expanded, out.from(first - panels.start, 0));
@@ -146,6 +151,48 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Multiplies all panels on the tile unit.
+    ///
+    /// # Safety
+    /// The machine has it.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn multiply_planes(
+        &self,
+        panels: Range<usize>,
+        expanded: &mut Vec<Line>,
+        mut out: ProductsMut<'_>,
+    ) {
+        use super::amx::{self, MAX_STEPS, PlanesView, STEP_COLS, TILE_ROWS, Tiles, ZERO_SUMS};
+
+        let mut sums = ZERO_SUMS;
+        // SAFETY: the caller's promise.
+        let tiles = unsafe { Tiles::new() };
+        let steps = self.x.cols().div_ceil(STEP_COLS);
+        let stride = self.x.plane_lines();
+        for (p, panel) in panels.enumerate() {
+            let limbs = self.weights.limbs(panel);
+            let lines = amx::expanded_lines(self.x.cols(), limbs.count);
+            expanded.resize(lines.max(expanded.len()), Line::ZERO);
+            amx::expand(self.weights.format(), self.weights.panel(panel), limbs, expanded);
+            let weights = &expanded[..lines];
+            for (chunk, weights) in weights.chunks(lines / steps * MAX_STEPS).enumerate() {
+                let first_line = chunk * 2 * MAX_STEPS;
+                for start in self.rows.clone().step_by(TILE_ROWS) {
+                    let x = PlanesView { lines: &self.x.planes(start)[first_line..], stride };
+                    tiles.multiply(limbs.count, weights, x, &mut sums);
+                    for (n, row) in (start..self.rows.end).take(TILE_ROWS).enumerate() {
+                        let row = self.x.row(row);
+                        // The high halves of a wide token come after the low ones.
+                        let add = chunk > 0 || row.shift > 0;
+                        let out = out.at(p, row.token - self.tokens.start);
+                        amx::join(&sums, n, limbs, row.shift, out, add);
+                    }
+                }
+            }
+        }
+    }
+
     /// Puts the products of one panel and some rows where those of their tokens belong.
     fn put_tile(
         &self,
@@ -173,7 +220,7 @@ impl Isa {
         match self.0 {
             IsaKind::Portable => 0,
             #[cfg(target_arch = "x86_64")]
-            IsaKind::Avx2 | IsaKind::Avx512Vnni => MAX_DIRECT_ROWS,
+            IsaKind::Avx2 | IsaKind::Avx512Vnni | IsaKind::Amx => MAX_DIRECT_ROWS,
         }
     }
 
@@ -184,7 +231,16 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             IsaKind::Avx2 => 1,
             #[cfg(target_arch = "x86_64")]
-            IsaKind::Avx512Vnni => MAX_TOGETHER,
+            IsaKind::Avx512Vnni | IsaKind::Amx => MAX_TOGETHER,
+        }
+    }
+
+    /// Whether so many rows of activations are multiplied on the tile unit, from planes of bytes.
+    pub(super) fn takes_planes(self, rows: usize) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            IsaKind::Amx => rows > MAX_DIRECT_ROWS,
+            _ => false,
         }
     }
 
@@ -196,7 +252,7 @@ impl Isa {
             IsaKind::Avx2 => unsafe { super::avx2::expand(format, panel, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a value of `Isa` exists only on machines with its instructions.
-            IsaKind::Avx512Vnni => unsafe { super::avx512::expand(format, panel, out) },
+            IsaKind::Avx512Vnni | IsaKind::Amx => unsafe { super::avx512::expand(format, panel, out) },
         }
     }
 
@@ -215,7 +271,7 @@ impl Isa {
             IsaKind::Avx2 => unsafe { super::avx2::tile(format, panels[0], x, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a value of `Isa` exists only on machines with its instructions.
-            IsaKind::Avx512Vnni => unsafe { super::avx512::tile(format, panels, x, out) },
+            IsaKind::Avx512Vnni | IsaKind::Amx => unsafe { super::avx512::tile(format, panels, x, out) },
         }
     }
 }

@@ -251,6 +251,20 @@ pub struct PackedMatrix {
     grid: i32,
     /// For the form of rows: `W = word << shift`, per row.
     row_shifts: Vec<u8>,
+    limbs: Vec<PanelLimbs>,
+}
+
+/// Bytes that any weight fits: it has at most 31 bits.
+pub(super) const MAX_LIMBS: usize = 4;
+
+/// A panel's weights as bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PanelLimbs {
+    /// Zeros that all of a row's weights end in, less than 32. For the form of rows its shift, which is not in
+    /// the words.
+    pub(super) shifts: [u8; PANEL_ROWS],
+    /// Bytes that hold every weight without those zeros, 2 to [`MAX_LIMBS`].
+    pub(super) count: usize,
 }
 
 impl PackedMatrix {
@@ -271,15 +285,16 @@ impl PackedMatrix {
         let total = all.iter().map(|weights| Shape::of(weights).lines()).sum();
         let mut buffer = HugeBuffer::zeroed(total)?;
         let mut rest: &mut [Line] = &mut buffer;
+        let mut limbs = Vec::with_capacity(all.len());
         for weights in all {
             let (lines, after) = rest.split_at_mut(Shape::of(weights).lines());
-            pack_panels(weights, lines);
+            limbs.push(pack_panels(weights, lines));
             rest = after;
         }
         let lines = Arc::new(buffer);
         let mut start = 0;
         let mut packed = Vec::with_capacity(all.len());
-        for weights in all {
+        for (weights, limbs) in all.iter().zip(limbs) {
             let shape = Shape::of(weights);
             packed.push(PackedMatrix {
                 lines: Arc::clone(&lines),
@@ -294,6 +309,7 @@ impl PackedMatrix {
                     Form::Blocks { .. } => Vec::new(),
                     Form::Rows { shifts, .. } => shifts.to_vec(),
                 },
+                limbs,
             });
             start += shape.lines();
         }
@@ -337,6 +353,11 @@ impl PackedMatrix {
         let start = self.start + panel * self.panel_lines;
         let lines = &self.lines[start..start + self.panel_lines];
         PanelView::new(self.layout(), lines, self.sub_blocks, self.grid)
+    }
+
+    /// The panel's weights as bytes.
+    pub(super) fn limbs(&self, panel: usize) -> &PanelLimbs {
+        &self.limbs[panel]
     }
 
     /// Whether rows are shifted after the product.
@@ -390,30 +411,70 @@ fn format_of(kind: BlockKind) -> FormatId {
     }
 }
 
-/// Writes all panels of one matrix into zeroed lines.
-fn pack_panels(weights: &Weights, lines: &mut [Line]) {
+/// Writes all panels of one matrix into zeroed lines, and returns their weights' bounds.
+fn pack_panels(weights: &Weights, lines: &mut [Line]) -> Vec<PanelLimbs> {
     let shape = Shape::of(weights);
-    lines.par_chunks_exact_mut(shape.panel_lines.max(1)).enumerate().for_each(|(panel, lines)| {
-        let mut parts = PanelParts::new(&LAYOUTS[shape.format], lines, shape.sub_blocks);
+    let layout = &LAYOUTS[shape.format];
+    let pack_panel = |(panel, lines): (usize, &mut [Line])| {
+        let mut parts = PanelParts::new(layout, lines, shape.sub_blocks);
+        let mut limbs = PanelLimbs { shifts: [0; PANEL_ROWS], count: 2 };
         let rows = panel * PANEL_ROWS..((panel + 1) * PANEL_ROWS).min(weights.rows() as usize);
         for (lane, row) in rows.enumerate() {
             match weights.form() {
                 Form::Blocks { .. } => {
+                    let mut bounds = RowBounds::default();
                     for index in 0..shape.sub_blocks {
                         let sub = weights.sub_block(row as u32, index);
-                        parts.write(&LAYOUTS[shape.format], weights.grid(), index, lane, &sub);
+                        bounds.add(layout, &sub);
+                        parts.write(layout, weights.grid(), index, lane, &sub);
                     }
+                    limbs.shifts[lane] = bounds.zeros();
+                    limbs.count = limbs.count.max(bounds.limbs());
                 }
-                Form::Rows { values, .. } => {
+                Form::Rows { values, shifts, .. } => {
                     let cols = weights.cols() as usize;
                     for (col, &value) in values[row * cols..][..cols].iter().enumerate() {
                         let line = &mut parts.low[col / 2];
                         write_word(line, 2 * lane + col % 2, value.cast_unsigned());
                     }
+                    limbs.shifts[lane] = shifts[row];
                 }
             }
         }
-    });
+        limbs
+    };
+    lines.par_chunks_exact_mut(shape.panel_lines.max(1)).enumerate().map(pack_panel).collect()
+}
+
+/// What is known of all weights of one row.
+#[derive(Default)]
+struct RowBounds {
+    /// Of all scales and minima.
+    bits: i32,
+    smallest: i64,
+    largest: i64,
+}
+
+impl RowBounds {
+    fn add(&mut self, layout: &Layout, sub: &SubBlock) {
+        self.bits |= sub.scale | sub.min;
+        let span = i64::from(sub.scale) * ((1 << (layout.low_bits + layout.high_bits)) - 1);
+        let ends = [i64::from(sub.min), i64::from(sub.min) + span];
+        self.smallest = self.smallest.min(ends[0]).min(ends[1]);
+        self.largest = self.largest.max(ends[0]).max(ends[1]);
+    }
+
+    /// Zeros that all weights end in.
+    fn zeros(&self) -> u8 {
+        if self.bits == 0 { 0 } else { self.bits.trailing_zeros() as u8 }
+    }
+
+    /// Bytes for any of the weights without those zeros, in two's complement.
+    fn limbs(&self) -> usize {
+        let magnitude = (self.largest.max(!self.smallest) >> self.zeros()).cast_unsigned();
+        let bits = u64::BITS - magnitude.leading_zeros() + 1;
+        bits.div_ceil(8) as usize
+    }
 }
 
 impl PanelParts<'_> {

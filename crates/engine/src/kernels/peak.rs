@@ -11,7 +11,7 @@ pub fn product_peak(isa: Isa, iterations: u64) -> u64 {
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the value exists only on machines with these instructions.
-        IsaKind::Avx512Vnni => unsafe { super::avx512::product_peak(iterations) },
+        IsaKind::Avx512Vnni | IsaKind::Amx => unsafe { super::avx512::product_peak(iterations) },
         #[cfg(target_arch = "x86_64")]
         IsaKind::Avx2 => 0,
         IsaKind::Portable => 0,

@@ -142,10 +142,10 @@ fn check(weights: &Weights, x: &[i32]) {
     let expected = plain(weights, x);
     let packed = PackedMatrix::pack(weights).expect("memory");
     let mut activations = PackedActivations::new();
-    activations.pack(x, cols);
-    assert_eq!((packed.rows(), packed.cols(), activations.tokens()), (rows, cols, expected.len()));
     let mut buffer = TileBuffer::new();
     for isa in Isa::available() {
+        activations.pack(isa, x, cols);
+        assert_eq!((packed.rows(), packed.cols(), activations.tokens()), (rows, cols, expected.len()));
         let (panels, tokens) = (packed.panels(), activations.tokens());
         for (panels, tokens) in
             [(0..panels, 0..tokens), (panels / 2..panels, tokens / 3..tokens), (0..1, 0..1)]
@@ -231,7 +231,7 @@ fn matrices_packed_together_stay_apart() {
     let packed = PackedMatrix::pack_all(&all.iter().collect::<Vec<_>>()).expect("memory");
     let x: Vec<i16> = (0..256).map(|_| random.next() as i16).collect();
     let mut activations = PackedActivations::new();
-    activations.pack_narrow(&x, 256);
+    activations.pack_narrow(Isa::best(), &x, 256);
     let mut buffer = TileBuffer::new();
     for (weights, packed) in all.iter().zip(&packed) {
         let expected = plain(weights, &x.iter().map(|&x| i32::from(x)).collect::<Vec<_>>());
@@ -258,7 +258,7 @@ fn no_tokens_no_products() {
     let weights = blocks(&mut Random(19), BlockKind::Q4_1, 16, 32, Codes::Random);
     let packed = PackedMatrix::pack(&weights).expect("memory");
     let mut activations = PackedActivations::new();
-    activations.pack(&[], 32);
+    activations.pack(Isa::best(), &[], 32);
     matmul(Isa::best(), &packed, 0..1, &activations, 0..0, &mut TileBuffer::new(), &mut []);
 }
 
