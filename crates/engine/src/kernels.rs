@@ -43,7 +43,7 @@ pub use self::activations::PackedActivations;
 pub use self::matmul::{TileBuffer, matmul};
 pub use self::panel::{PANEL_ROWS, PackedMatrix};
 
-/// An instruction set for which there are kernels. A value exists only on machines that have it.
+/// An instruction set for which there are kernels, faster ones after slower ones. A value exists only on machines that have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Isa(IsaKind);
 
@@ -89,16 +89,21 @@ impl Isa {
         found
     }
 
-    /// For logs and benches.
+    /// The one of that name, if this machine has it.
+    pub fn named(name: &str) -> Option<Isa> {
+        Isa::available().into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// For users, logs and benches.
     pub fn name(self) -> &'static str {
         match self.0 {
             IsaKind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
-            IsaKind::Avx2 => "AVX2",
+            IsaKind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
-            IsaKind::Avx512Vnni => "AVX-512 VNNI",
+            IsaKind::Avx512Vnni => "avx512",
             #[cfg(target_arch = "x86_64")]
-            IsaKind::Amx => "AMX",
+            IsaKind::Amx => "amx",
         }
     }
 }

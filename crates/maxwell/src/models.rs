@@ -91,22 +91,33 @@ pub(crate) struct OpenModel {
     pub(crate) began: Instant,
 }
 
+/// Instructions by name, of those that this machine has.
+pub(crate) fn parse_kernels(name: &str) -> Result<Isa, String> {
+    Isa::named(name).ok_or_else(|| {
+        let names: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+        format!("this machine has {}", names.join(", "))
+    })
+}
+
 /// How to run.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct RunOptions {
     /// Threads; one per CPU if not given. The result does not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
-    /// Use plain Rust instead of vector instructions. The result does not depend on it
-    #[arg(long)]
-    pub(crate) portable_kernels: bool,
+    /// Instructions to use: portable, avx2, avx512 or amx; the fastest if not given. The result does not
+    /// depend on it
+    #[arg(long, value_name = "NAME", value_parser = parse_kernels)]
+    pub(crate) kernels: Option<Isa>,
 }
 
 impl RunOptions {
     /// For the engine.
     pub(crate) fn engine(self) -> EngineOptions {
-        let isa = if self.portable_kernels { Isa::PORTABLE } else { Isa::best() };
-        EngineOptions { isa, threads: self.threads.map_or(0, usize::from) }
+        EngineOptions {
+            isa: self.kernels.unwrap_or_else(Isa::best),
+            threads: self.threads.map_or(0, usize::from),
+        }
     }
 }
 

@@ -224,6 +224,21 @@ fn every_kind_and_tile_size() {
 }
 
 #[test]
+fn more_columns_than_fit_sums_of_32_bits() {
+    let random = &mut Random(23);
+    // Products of bytes at their largest, over more columns than the tile unit sums in one go.
+    let cols = 2 * 16_384 + 96;
+    for codes in CODES {
+        let weights = [rows_form(random, 17, cols, codes), blocks(random, BlockKind::Q8_0, 16, cols, codes)];
+        for weights in weights {
+            for x in [-1, 0x00ff, 0x7fff, i32::from(i16::MIN)] {
+                check(&weights, &vec![x; 17 * cols as usize]);
+            }
+        }
+    }
+}
+
+#[test]
 fn matrices_packed_together_stay_apart() {
     let random = &mut Random(13);
     let all: Vec<Weights> =

@@ -16,6 +16,8 @@ use sha2::{Digest, Sha256};
 
 /// "The quick ..": ids of the outside program's example, beginning with BOS.
 const IDS: [u32; 6] = [1, 504, 3575, 282, 4649, 314];
+/// Sequences in one batch: 24 tokens.
+const COPIES: usize = 4;
 /// `oracle/integer_reference.py MODEL --formats FORMATS --ids 1,504,3575,282,4649,314`, field `sha256`:
 /// written from docs/numerics.md alone.
 const LOGITS_SHA256: &str = "feb4e15c768998478a86d9d17e8b0cb3e75e0e0db102bbf2d8cc9fdaab5a7927";
@@ -67,6 +69,16 @@ fn logits_equal_those_of_the_outside_program() {
             }
             let case = format!("{}, chunks of {chunk}", isa.name());
             assert_eq!(hex::encode(hash.finalize()), LOGITS_SHA256, "{case}");
+        }
+        // So many tokens at once that the kernels for prefill take them.
+        let mut caches = [(); COPIES].map(|()| engine.new_cache());
+        let mut chunks: Vec<Chunk<'_>> =
+            caches.iter_mut().map(|cache| Chunk { cache, ids: &IDS, logits_from: 0 }).collect();
+        let rows = engine.forward(&mut chunks, |_, logits| logits.to_vec()).results;
+        assert_eq!(rows.len(), COPIES * IDS.len());
+        for rows in rows.chunks(IDS.len()) {
+            let bytes: Vec<u8> = rows.iter().flatten().flat_map(|logit| logit.to_le_bytes()).collect();
+            assert_eq!(hex::encode(Sha256::digest(bytes)), LOGITS_SHA256, "{}, {COPIES} copies", isa.name());
         }
     }
 }

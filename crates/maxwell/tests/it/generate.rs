@@ -14,7 +14,7 @@ use crate::program::{NONCE, Stage, read_claim, tiny};
 fn the_claim_does_not_depend_on_threads_or_kernels() {
     let stage = Stage::new();
     let model = stage.tiny();
-    let claims = [&[][..], &["--threads", "1"], &["--threads", "3"], &["--portable-kernels"]]
+    let claims = [&[][..], &["--threads", "1"], &["--threads", "3"], &["--kernels", "portable"]]
         .map(|more| fs::read(stage.claim(&model, more)).unwrap());
     for claim in &claims[1..] {
         assert_eq!(claim, &claims[0]);

@@ -84,7 +84,7 @@ fn plain_and_vector_instructions_write_the_same_claim() {
     let request = ["generate", "-m", MODEL, "-p", "Once upon", "--raw", "-n", "3", "--temperature", "0.8"];
     let request = [&request[..], &["--nonce", NONCE]].concat();
     let vector = json_of(&stage, &home, &request, 0);
-    let plain = json_of(&stage, &home, &[&request[..], &["--portable-kernels"]].concat(), 0);
+    let plain = json_of(&stage, &home, &[&request[..], &["--kernels", "portable"]].concat(), 0);
     assert_eq!(plain["kernels"], "portable");
     assert_eq!(plain["claim_digest"], vector["claim_digest"]);
 }

@@ -501,12 +501,14 @@ proptest! {
 /// The real model: grids and sums, the latter from the Python package `gguf` with float64 arithmetic.
 #[test]
 fn smollm2_is_read_exactly() {
-    let path = std::env::var_os("MAXWELL_TEST_GGUF").filter(|path| std::path::Path::new(path).exists());
-    let Some(path) = path else {
-        eprintln!("SKIPPED: set MAXWELL_TEST_GGUF to SmolLM2-135M-Instruct.Q4_1.gguf");
+    let home = std::env::var_os("MAXWELL_HOME").map(std::path::PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".maxwell"))).unwrap_or_default();
+    let path = home.join("models/smollm2-135m/model.gguf");
+    let Ok(bytes) = std::fs::read(&path) else {
+        eprintln!("SKIPPED: no {}; `maxwell pull smollm2-135m` fetches it", path.display());
         return;
     };
-    let imported = read_gguf(Arc::new(std::fs::read(path).unwrap())).unwrap();
+    let imported = read_gguf(Arc::new(bytes)).unwrap();
     let config = &imported.config;
     assert_eq!((config.blocks, config.width, config.heads, config.kv_heads), (30, 576, 9, 3));
     assert_eq!((config.head_dim, config.ff, config.vocab, config.context), (64, 1536, 49_152, 8192));

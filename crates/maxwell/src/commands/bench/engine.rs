@@ -8,6 +8,7 @@ mod start;
 use std::process::Stdio;
 use std::time::Instant;
 
+use ::engine::kernels::Isa;
 use ::engine::{Engine, Request};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -46,6 +47,9 @@ pub(crate) struct EngineArguments {
     /// Threads, for us and for llama.cpp
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
+    /// Instructions to use: portable, avx2, avx512 or amx; the fastest if not given
+    #[arg(long, value_name = "NAME", value_parser = models::parse_kernels)]
+    kernels: Option<Isa>,
     /// Rounds; in each, we run once and llama.cpp's own five runs follow
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     runs: u16,
@@ -74,8 +78,9 @@ pub(super) fn run(arguments: &EngineArguments, shell: &Shell) -> anyhow::Result<
     let rounds = u64::from(arguments.runs);
     let progress = Progress::new(shell.terminal, "measuring", Count::Steps(rounds));
     // Fresh processes first, while this one holds little.
-    let starts = StartRuns::measure(&arguments.model, arguments.threads, arguments.runs)?;
-    let engine = opened.engine(RunOptions { threads: Some(arguments.threads), portable_kernels: false })?;
+    let run = RunOptions { threads: Some(arguments.threads), kernels: arguments.kernels };
+    let starts = StartRuns::measure(&arguments.model, run, arguments.runs)?;
+    let engine = opened.engine(run)?;
     let mut ours = Ours::default();
     let mut llama = Llama::default();
     measure_once(&engine)?;

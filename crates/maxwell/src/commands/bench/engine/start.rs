@@ -8,6 +8,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::models::RunOptions;
+
 /// Its answer begins with a word at once.
 const PROMPT: &str = "What is the capital of France?";
 
@@ -22,21 +24,21 @@ pub(super) struct StartRuns {
 
 impl StartRuns {
     /// Starts `generate` so many times, and once more for its memory.
-    pub(super) fn measure(model: &str, threads: u16, runs: u16) -> anyhow::Result<Self> {
+    pub(super) fn measure(model: &str, run: RunOptions, runs: u16) -> anyhow::Result<Self> {
         let mut measured = Self::default();
         for _ in 0..runs {
-            measured.first_token_seconds.push(first_token(model, threads)?);
+            measured.first_token_seconds.push(first_token(model, run)?);
         }
         let output =
-            generate(model, threads)?.arg("--json").output().context("can't start this program again")?;
+            generate(model, run)?.arg("--json").output().context("can't start this program again")?;
         let json: Value = serde_json::from_slice(&output.stdout).context("generate printed no JSON")?;
         measured.peak_memory_bytes = json["peak_memory_bytes"].as_u64();
         Ok(measured)
     }
 }
 
-fn first_token(model: &str, threads: u16) -> anyhow::Result<f64> {
-    let mut command = generate(model, threads)?;
+fn first_token(model: &str, run: RunOptions) -> anyhow::Result<f64> {
+    let mut command = generate(model, run)?;
     let began = Instant::now();
     let mut child = command.stdout(Stdio::piped()).spawn().context("can't start this program again")?;
     let mut output = child.stdout.take().context("the child has a standard output")?;
@@ -51,21 +53,16 @@ fn first_token(model: &str, threads: u16) -> anyhow::Result<f64> {
     Ok(seconds)
 }
 
-fn generate(model: &str, threads: u16) -> anyhow::Result<Command> {
+fn generate(model: &str, run: RunOptions) -> anyhow::Result<Command> {
     let mut command =
         Command::new(std::env::current_exe().context("this program does not know its own path")?);
-    command.args([
-        "generate",
-        "-m",
-        model,
-        "-p",
-        PROMPT,
-        "-n",
-        "16",
-        "--quiet",
-        "--threads",
-        &threads.to_string(),
-    ]);
+    command.args(["generate", "-m", model, "-p", PROMPT, "-n", "16", "--quiet"]);
+    if let Some(threads) = run.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    if let Some(kernels) = run.kernels {
+        command.args(["--kernels", kernels.name()]);
+    }
     command.stdin(Stdio::null());
     Ok(command)
 }
