@@ -116,8 +116,8 @@ fn sub_blocks_times<const FORMAT: FormatId, const N: usize>(
             }
         }
     }
-    for n in 0..N {
-        sums[n].store(out.at(0, n));
+    for (n, sums) in sums.iter().enumerate() {
+        sums.store(out.at(0, n));
     }
     N
 }
@@ -253,8 +253,8 @@ fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut P
             sums[n].add(high[n], [_mm256_set1_epi32(256); 2]);
         }
     }
-    for n in 0..N {
-        sums[n].store(out.at(0, n));
+    for (n, sums) in sums.iter().enumerate() {
+        sums.store(out.at(0, n));
     }
     N
 }

@@ -149,9 +149,9 @@ fn sub_blocks_times<const FORMAT: FormatId, const P: usize, const N: usize, cons
             }
         }
     }
-    for p in 0..P {
-        for n in 0..N {
-            sums[p][n].store(out.at(p, n));
+    for (p, sums) in sums.iter().enumerate() {
+        for (n, sums) in sums.iter().enumerate() {
+            sums.store(out.at(p, n));
         }
     }
     N
@@ -332,8 +332,8 @@ fn rows_times<const N: usize>(panel: PanelView<'_>, x: RowsView<'_>, out: &mut P
             sums[n].add(high[n], _mm512_set1_epi32(256));
         }
     }
-    for n in 0..N {
-        sums[n].store(out.at(0, n));
+    for (n, sums) in sums.iter().enumerate() {
+        sums.store(out.at(0, n));
     }
     N
 }
