@@ -9,12 +9,18 @@
 //! | [`matmul`] | panels times tokens |
 //! | [`attention`] | scores of 16 keys, weighted sums of values |
 //! | [`peak`] | what the machine can do at best, for benches |
+//! | `amx`, `avx512`, `avx512_words`, `avx2`, `portable` | the instruction sets |
 //!
-//! Why 16-bit products. `vpdpwssd` multiplies two 16-bit columns per lane and `vpdpbusd` four 8-bit ones, at
-//! the same rate. An activation has 16 bits, so the byte form needs two instructions for four columns, and so
-//! does the word form; but words need no digits, no recombination, and take the activations as they are.
+//! Few tokens are bound by memory, so kernels take the packed codes as they are. Many are bound by products, so
+//! panels are expanded first: to bytes of whole weights for the tile unit (`amx`), to words of codes for the
+//! others.
 //!
-//! Exactness of the 32-bit lanes: a sub-block has at most 32 columns, a code is at most 255 and an activation
+//! Why words and not bytes without a tile unit. `vpdpwssd` multiplies two 16-bit columns per lane and `vpdpbusd`
+//! four 8-bit ones, at the same rate. An activation has 16 bits, so the byte form needs two instructions for
+//! four columns, and so does the word form; but words need no digits, no recombination, and take the
+//! activations as they are.
+//!
+//! Exactness of the 32-bit lanes of words: a sub-block has at most 32 columns, a code is at most 255 and an activation
 //! at most 2^15 in magnitude, so a dot product stays below 32 * 255 * 2^15 < 2^28. It is then multiplied by
 //! the sub-block's scale and summed in 64 bits.
 
