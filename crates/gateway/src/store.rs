@@ -1,0 +1,1 @@
+//! The record of everything that passed. Never loses what it acknowledged.

@@ -1,0 +1,1 @@
+//! What a share of checked answers proves. Never knows a server.

@@ -1,0 +1,1 @@
+//! The recomputer from outside.
