@@ -52,6 +52,8 @@ pub enum Event {
         sequence: u64,
         /// The token.
         id: u32,
+        /// Of the logits from which it was chosen.
+        fingerprint: LogitFingerprint,
     },
     /// The sequence is done and has left the batch.
     Finished {
@@ -201,7 +203,7 @@ impl<'e> Batch<'e> {
                 sequence.completed.output_ids.push(*token);
                 sequence.seen.insert(*token);
                 sequence.pending.push(*token);
-                events.push(Event::Token { sequence: *id, id: *token });
+                events.push(Event::Token { sequence: *id, id: *token, fingerprint: *fingerprint });
                 let outputs = sequence.completed.output_ids.len();
                 finish = finish_after(model, &sequence.request, outputs, *token);
             }

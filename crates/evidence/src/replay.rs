@@ -23,6 +23,18 @@ use crate::Error;
 /// # Errors
 /// [`Error::Tokenizer`] if this build can't decode the model's tokens; nobody is to blame for that.
 pub fn replay(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Result<Verdict, Error> {
+    if claim.finish == FinishReason::ReaderLeft {
+        return Ok(Verdict::Reject(ends_early(claim)));
+    }
+    replay_delivered(engine, claim, issued)
+}
+
+/// As [`replay`], for claims that a gateway wrote down itself: it saw when the reader left, so the beginning of an
+/// answer is as good as the whole.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_delivered(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Result<Verdict, Error> {
     let model = engine.model();
     if claim.model != model.commitment {
         return Ok(Verdict::Undecided(Missing::Model(claim.model)));
@@ -90,7 +102,10 @@ fn check_computation(engine: &Engine, claim: &Claim) -> Option<Reason> {
     let outputs = &claim.output_ids[..unknown.unwrap_or(claim.output_ids.len())];
     let out_of_range_claimed = match claim.finish {
         FinishReason::OutOfRange { position } => Some(position),
-        FinishReason::EndToken | FinishReason::Length | FinishReason::ContextFull => None,
+        FinishReason::EndToken
+        | FinishReason::Length
+        | FinishReason::ContextFull
+        | FinishReason::ReaderLeft => None,
     };
     // The last output token was never read back, unless reading it is what left the range.
     let read = if unknown.is_some() || out_of_range_claimed.is_some() {
@@ -172,13 +187,18 @@ fn check_finish(
                 Reason::FinishReason { claimed: claim.finish, computed }
             });
         }
-        return (computed != claim.finish)
-            .then_some(Reason::FinishReason { claimed: claim.finish, computed });
+        // Who left with the last token need not have known that it was the last.
+        let fits = computed == claim.finish || claim.finish == FinishReason::ReaderLeft;
+        return (!fits).then_some(Reason::FinishReason { claimed: claim.finish, computed });
     }
-    if out_of_range.is_some() {
+    if out_of_range.is_some() || claim.finish == FinishReason::ReaderLeft {
         return None;
     }
-    Some(Reason::EndsEarly { claimed: claim.finish, tokens: number(tokens) })
+    Some(ends_early(claim))
+}
+
+fn ends_early(claim: &Claim) -> Reason {
+    Reason::EndsEarly { claimed: claim.finish, tokens: number(claim.output_ids.len()) }
 }
 
 fn number(value: usize) -> u32 {

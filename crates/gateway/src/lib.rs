@@ -4,6 +4,27 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`state`] | what the gateway does with its server: the pure machine |
+//! | [`server_link`] | the shell around it: process, socket, clock |
+//! | [`openai`] | the API towards clients |
+//! | [`http`] | routes, limits, headers, status codes |
+//! | [`service`] | one request from the API to its record and receipt |
+//! | [`lease_server`] | hands sampled answers to recomputers |
+//! | [`record`], [`log`] | what is written down |
+//! | [`sampling`] | nonces, and which answers are recomputed |
+//! | [`spool`] | sampled answers that wait for recomputation |
+//! | [`tokenizer_file`] | the model's tokens from the bundle that the whitelist names |
 //! | [`store`] | the record of everything that passed: a sealed, chained log of fixed size |
 
+pub mod http;
+pub mod lease_server;
+pub mod log;
+pub mod openai;
+pub mod record;
+pub mod sampling;
+pub mod server_link;
+pub mod service;
+pub mod spool;
+pub mod state;
 pub mod store;
+pub mod tokenizer_file;

@@ -2,10 +2,17 @@
 
 mod bench;
 mod check;
+mod coverage;
 mod demo;
 mod generate;
 mod inspect;
+mod keygen;
 mod pull;
+mod receipt;
+mod recompute;
+mod serve;
+mod up;
+mod whitelist;
 
 use clap::{Parser, Subcommand};
 
@@ -49,10 +56,24 @@ pub(crate) enum Command {
     Generate(generate::GenerateArguments),
     /// Replay a claim and judge it
     Check(check::CheckArguments),
+    /// Plan how many answers to check: what a share of checks proves, and what it costs
+    Coverage(coverage::CoverageArguments),
     /// See an honest claim accepted and five cheats rejected
     Demo(demo::DemoArguments),
+    /// Run a server behind a gateway, with a sample of its answers recomputed
+    Up(up::UpArguments),
+    /// The inference server behind a gateway
+    Serve(serve::ServeArguments),
+    /// Recompute the answers that a gateway sampled
+    Recompute(recompute::RecomputeArguments),
     /// Measure quality and speed beside llama.cpp
     Bench(bench::BenchArguments),
+    /// Make a signing key
+    Keygen(keygen::KeygenArguments),
+    /// Make, sign and show the list of models that two parties allow
+    Whitelist(whitelist::WhitelistArguments),
+    /// Check what a gateway signed about an answer
+    Receipt(receipt::ReceiptArguments),
 }
 
 /// What every command works with.
@@ -72,8 +93,15 @@ impl Command {
             Self::Inspect(arguments) => inspect::run(&arguments, shell),
             Self::Generate(arguments) => generate::run(&arguments, shell),
             Self::Check(arguments) => check::run(&arguments, shell),
+            Self::Coverage(arguments) => coverage::run(&arguments, shell),
             Self::Demo(arguments) => demo::run(&arguments, shell),
+            Self::Up(arguments) => up::run(&arguments, shell),
+            Self::Serve(arguments) => serve::run(&arguments, shell),
+            Self::Recompute(arguments) => recompute::run(&arguments, shell),
             Self::Bench(arguments) => bench::run(&arguments, shell),
+            Self::Keygen(arguments) => keygen::run(&arguments),
+            Self::Whitelist(arguments) => whitelist::run(&arguments, shell),
+            Self::Receipt(arguments) => receipt::run(&arguments),
         }
     }
 }

@@ -6,6 +6,7 @@ mod decimal;
 mod digest;
 mod generation;
 mod home;
+mod keys;
 mod machine;
 mod models;
 mod output;

@@ -147,6 +147,19 @@ pub(crate) fn refuse_arguments(error: &clap::Error) -> ExitCode {
     ExitCode::from(Exit::Usage.code())
 }
 
+/// Digits in groups of three.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 fn failure(message: &str, exit: Exit) -> Value {
     json!({ "error": message, "exit_code": exit.code() })
 }

@@ -227,7 +227,12 @@ fn encode_config(config: &ModelConfig, out: &mut Encoder) {
     }
 }
 
-fn tokenizer_digest(spec: &TokenizerSpec) -> [u8; 32] {
+/// The tokenizer bundle: everything that turns text into tokens and back, as the bytes that the commitment hashes.
+///
+/// A CBOR sequence (RFC 8742) of two items: the structure, and behind it the chat template as a byte string, which
+/// is empty where there is none.
+#[must_use]
+pub fn encode_tokenizer(spec: &TokenizerSpec) -> Vec<u8> {
     let mut out = Encoder::new();
     out.structure("maxwell.tokenizer", 1, 14);
     out.unsigned(spec.kind as u64);
@@ -249,9 +254,15 @@ fn tokenizer_digest(spec: &TokenizerSpec) -> [u8; 32] {
     for flag in [spec.add_bos, spec.add_eos, spec.add_space_prefix] {
         out.boolean(flag);
     }
-    // The template is text, so its length and bytes follow the flags as the last field.
+    // Behind the structure and not counted by its header: commitments were made of these bytes, so they stay.
     out.bytes(spec.chat_template.as_deref().unwrap_or_default().as_bytes());
-    *blake3::hash(&out.into_bytes()).as_bytes()
+    out.into_bytes()
+}
+
+/// Digest of the tokenizer bundle.
+#[must_use]
+pub fn tokenizer_digest(spec: &TokenizerSpec) -> [u8; 32] {
+    *blake3::hash(&encode_tokenizer(spec)).as_bytes()
 }
 
 /// Hash over the tables as bytes: whoever makes them otherwise computes another model.

@@ -82,6 +82,9 @@ pub enum FinishReason {
         /// The token that was being read, counted from 0 over prompt and output.
         position: u32,
     },
+    /// Whoever asked stopped reading: the output is the beginning of what the model writes. Only a gateway, which
+    /// saw the reader leave, may say so; from anybody else it is an excuse for a short answer.
+    ReaderLeft,
 }
 
 impl FinishReason {
@@ -92,32 +95,34 @@ impl FinishReason {
             Self::Length => "length",
             Self::ContextFull => "context_full",
             Self::OutOfRange { .. } => "out_of_range",
+            Self::ReaderLeft => "reader_left",
         }
     }
 
     /// `[name]`, with the position behind it where there is one.
-    fn encode(&self, encoder: &mut Encoder) {
+    pub(crate) fn encode(&self, encoder: &mut Encoder) {
         match self {
             Self::OutOfRange { position } => {
                 encoder.array_header(2);
                 encoder.text(self.code());
                 encoder.unsigned(u64::from(*position));
             }
-            Self::EndToken | Self::Length | Self::ContextFull => {
+            Self::EndToken | Self::Length | Self::ContextFull | Self::ReaderLeft => {
                 encoder.array_header(1);
                 encoder.text(self.code());
             }
         }
     }
 
-    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, Error> {
-        let expected = "[end_token], [length], [context_full] or [out_of_range, position]";
+    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, Error> {
+        let expected = "[end_token], [length], [context_full], [reader_left] or [out_of_range, position]";
         let length = decoder.array_header(2, expected)?;
         let offset = decoder.offset();
         match (decoder.text(FINISH_BYTES_MAX, expected)?, length) {
             ("end_token", 1) => Ok(Self::EndToken),
             ("length", 1) => Ok(Self::Length),
             ("context_full", 1) => Ok(Self::ContextFull),
+            ("reader_left", 1) => Ok(Self::ReaderLeft),
             ("out_of_range", 2) => {
                 Ok(Self::OutOfRange { position: decoder.unsigned_u32("a position, 32 bits")? })
             }
@@ -132,6 +137,7 @@ impl fmt::Display for FinishReason {
             Self::EndToken => f.write_str("end token"),
             Self::Length => f.write_str("token limit reached"),
             Self::ContextFull => f.write_str("context full"),
+            Self::ReaderLeft => f.write_str("the reader left"),
             Self::OutOfRange { position } => write!(f, "activation out of range at position {position}"),
         }
     }
@@ -203,11 +209,7 @@ impl Claim {
         if self.version != CLAIM_VERSION {
             return Err(Error::ClaimVersion { found: self.version, supported: CLAIM_VERSION });
         }
-        let name_limit = usize::try_from(MAX_NUMERICS_BYTES).unwrap_or(usize::MAX);
-        let name_ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
-        if !(1..=name_limit).contains(&self.numerics.len()) || !self.numerics.bytes().all(name_ok) {
-            return Err(Error::NumericsName);
-        }
+        check_numerics(&self.numerics)?;
         within("prompt_ids", self.prompt_ids.len(), MAX_PROMPT_TOKENS)?;
         within("output_ids", self.output_ids.len(), MAX_OUTPUT_TOKENS)?;
         within("output_bytes", self.output_bytes.len(), MAX_OUTPUT_BYTES)?;
@@ -250,6 +252,16 @@ fn decode_fingerprints(decoder: &mut Decoder<'_>) -> Result<Vec<LogitFingerprint
         fingerprints.push(LogitFingerprint::decode(decoder)?);
     }
     Ok(fingerprints)
+}
+
+/// The names that a numerics class may have.
+pub(crate) fn check_numerics(name: &str) -> Result<(), Error> {
+    let limit = usize::try_from(MAX_NUMERICS_BYTES).unwrap_or(usize::MAX);
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
+    if !(1..=limit).contains(&name.len()) || !name.bytes().all(plain) {
+        return Err(Error::NumericsName);
+    }
+    Ok(())
 }
 
 fn within(field: &'static str, length: usize, limit: u32) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! Why bytes or values were refused. An error never is a verdict: it must never say that somebody lied.
 
+use crate::group_tree::GroupReason;
+use crate::id::ModelCommitment;
 use crate::settings::SettingLimit;
 
 /// Every way in which this crate refuses its input.
@@ -154,6 +156,14 @@ pub enum Error {
         /// MAX_CLAIM_BYTES.
         limit: usize,
     },
+    /// A message that is longer than any may be.
+    #[error("the message has {length} bytes, the limit is {limit}")]
+    FrameSize {
+        /// Length of the input in bytes.
+        length: usize,
+        /// The limit of this direction.
+        limit: usize,
+    },
     /// A claim of another version.
     #[error("the claim has version {found}, this build writes version {supported} only")]
     ClaimVersion {
@@ -174,7 +184,7 @@ pub enum Error {
     },
     /// A numerics name with other characters than the format allows, or an empty one.
     #[error(
-        "the claim's numerics name must be 1 to 64 characters out of a-z, 0-9, '.' and '-', such as maxwell-ie5-1"
+        "the numerics name must be 1 to 64 characters out of a-z, 0-9, '.' and '-', such as maxwell-ie5-1"
     )]
     NumericsName,
     /// A claim needs one fingerprint for each output token.
@@ -204,4 +214,105 @@ pub enum Error {
         /// The identifier's type.
         kind: &'static str,
     },
+    /// A written key that begins otherwise.
+    #[error("{kind} begins with {prefix}; this is something else")]
+    KeyPrefix {
+        /// What should be there.
+        kind: &'static str,
+        /// What it begins with.
+        prefix: &'static str,
+    },
+    /// A written key of another length.
+    #[error("{kind} is written with {expected} characters, found {length} bytes of text")]
+    KeyLength {
+        /// What should be there.
+        kind: &'static str,
+        /// Bytes of text found.
+        length: usize,
+        /// KEY_TEXT_BYTES.
+        expected: usize,
+    },
+    /// A written key with a character that is not a lower-case hexadecimal digit.
+    #[error("{kind} is written in hexadecimal digits 0-9 and a-f, found another character among them")]
+    KeyDigit {
+        /// What should be there.
+        kind: &'static str,
+    },
+    /// A written key with a digit changed.
+    #[error("the checksum of {kind} is wrong: a character was changed; copy the key again")]
+    KeyChecksum {
+        /// What should be there.
+        kind: &'static str,
+    },
+    /// Bytes that are no verifying key.
+    #[error("these 32 bytes are no verifying key: not a canonical point of Ed25519's prime-order group")]
+    VerifyingKeyPoint,
+    /// A signature that the key's owner did not make on this message.
+    #[error("the signature is not the key's on these bytes")]
+    Signature,
+    /// The name of an object that this build can't verify.
+    #[error(transparent)]
+    TreeHead(GroupReason),
+    /// Leaf hashes for another number of groups.
+    #[error("the outboard has {length} bytes of leaf hashes, the object's groups need {expected}")]
+    OutboardLength {
+        /// What is there.
+        length: u64,
+        /// 32 for each group.
+        expected: u64,
+    },
+    /// A message that is longer than any of its kind.
+    #[error("the {what} has {length} bytes, the limit is {limit}")]
+    MessageSize {
+        /// Which message.
+        what: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The longest that is accepted.
+        limit: usize,
+    },
+    /// A name of a model with other characters than the whitelist allows, or an empty one.
+    #[error(
+        "a whitelist's model name must be 1 to 64 characters out of a-z, 0-9, '.', '-' and '_', not beginning with '.'"
+    )]
+    ModelName,
+    /// A list that must ascend and hold everything once.
+    #[error(
+        "the whitelist's {list} must ascend by {by}, each once; item {index} does not follow the one before it"
+    )]
+    ListOrder {
+        /// Which list.
+        list: &'static str,
+        /// What orders it.
+        by: &'static str,
+        /// The first item out of order, counted from 0.
+        index: usize,
+    },
+    /// Two entries for one model.
+    #[error("the whitelist has the model {model} twice: it would have two names")]
+    DuplicateModel {
+        /// The model.
+        model: ModelCommitment,
+    },
+    /// A list in a whitelist that is longer than the format allows.
+    #[error("the whitelist has {length} {list}, the limit is {limit}")]
+    WhitelistLength {
+        /// Which list.
+        list: &'static str,
+        /// Its length.
+        length: usize,
+        /// The longest that is accepted.
+        limit: u64,
+    },
+    /// A receipt of another version.
+    #[error("the receipt has version {found}, this build writes version {supported} only")]
+    ReceiptVersion {
+        /// The version it states.
+        found: u32,
+        /// The version this build writes.
+        supported: u32,
+    },
+    /// A receipt whose claim does not go with its mode and finish.
+    #[error("a receipt carries a claim digest exactly if its mode is exact and the answer is complete")]
+    ReceiptClaim,
 }

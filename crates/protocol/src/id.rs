@@ -85,3 +85,19 @@ identifier! {
     /// Digest of the chat template that turned messages into the prompt.
     TemplateDigest
 }
+identifier! {
+    /// Digest of a verifying key, see [`crate::keys::VerifyingKey::id`].
+    KeyId
+}
+identifier! {
+    /// Digest of a request as the gateway sent it on, see [`crate::receipt::request_digest`].
+    RequestDigest
+}
+identifier! {
+    /// Digest of the bytes that were streamed to the client, see [`crate::receipt::ResponseHasher`].
+    ResponseDigest
+}
+identifier! {
+    /// Link of the gateway's log: binds a record and all before it.
+    ChainHash
+}

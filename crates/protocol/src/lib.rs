@@ -11,26 +11,49 @@
 //! | [`seed`] | from nonce and client seed to the sampling seed, and from the seed to draws |
 //! | [`fingerprint`] | the logit fingerprint and the point at which it is taken |
 //! | [`claim`] | what an untrusted party says it computed |
+//! | [`link`] | what a gateway and an inference server say to each other |
+//! | [`lease`] | what a recomputer and a gateway say to each other |
+//! | [`keys`] | Ed25519 keys and signatures that have one form each |
+//! | [`group_tree`] | a hash tree over a file, so that a stream of it is checked group by group |
+//! | [`whitelist`] | the models that two parties allow, and the check that both did |
+//! | [`receipt`] | what a gateway signs for a client about one answer |
 //! | [`verdict`] | what the judge says about a claim, and who is to blame |
 //! | [`error`] | why bytes or values were refused |
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)
+    deny(
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used
+    )
 )]
 
 pub mod claim;
 pub mod encoding;
 pub mod error;
 pub mod fingerprint;
+pub mod group_tree;
 pub mod id;
+pub mod keys;
+pub mod lease;
+pub mod link;
+pub mod receipt;
 pub mod seed;
 pub mod settings;
 pub mod verdict;
+pub mod whitelist;
 
 pub use claim::{Claim, FinishReason};
 pub use error::Error;
 pub use fingerprint::{FingerprintPoint, LogitFingerprint};
-pub use id::{ClaimDigest, ClientSeed, ModelCommitment, Nonce, Seed, TemplateDigest};
+pub use id::{
+    ChainHash, ClaimDigest, ClientSeed, KeyId, ModelCommitment, Nonce, RequestDigest, ResponseDigest, Seed,
+    TemplateDigest,
+};
+pub use keys::{Signature, SigningKey, VerifyingKey};
+pub use receipt::Receipt;
 pub use settings::SamplingSettings;
 pub use verdict::{Missing, Reason, Verdict};
+pub use whitelist::{AuthorizedWhitelist, SignedWhitelist, Whitelist};

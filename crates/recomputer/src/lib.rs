@@ -6,3 +6,6 @@
 //! | [`coverage`] | what a share of checked answers proves |
 
 pub mod coverage;
+mod error;
+
+pub use error::Error;

@@ -1,1 +1,3 @@
 //! The gateway from outside.
+
+mod store;

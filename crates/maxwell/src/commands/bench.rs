@@ -14,7 +14,7 @@ use super::Shell;
 use crate::output::Finished;
 
 /// What the benches run if nothing else is named.
-const MODEL: &str = "smollm2-135m";
+pub(super) const MODEL: &str = "smollm2-135m";
 
 /// Arguments of `maxwell bench`.
 #[derive(Debug, Args)]

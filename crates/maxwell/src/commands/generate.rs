@@ -211,7 +211,10 @@ fn out_of_range(claim: &Claim) -> Option<u32> {
     use protocol::FinishReason;
     match claim.finish {
         FinishReason::OutOfRange { position } => Some(position),
-        FinishReason::EndToken | FinishReason::Length | FinishReason::ContextFull => None,
+        FinishReason::EndToken
+        | FinishReason::Length
+        | FinishReason::ContextFull
+        | FinishReason::ReaderLeft => None,
     }
 }
 

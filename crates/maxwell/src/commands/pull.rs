@@ -190,7 +190,7 @@ fn package_record(package: &Package) -> ModelRecord {
 }
 
 /// The file's name without its ending, in the characters that names may have.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' };
     stem.chars().map(plain).collect::<String>().trim_start_matches('.').to_owned()

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod check;
+mod coverage;
 mod demo;
 mod generate;
 mod home;
@@ -10,3 +11,4 @@ mod inspect;
 mod program;
 mod pull;
 mod real_model;
+mod trust;

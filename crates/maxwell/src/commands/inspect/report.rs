@@ -9,6 +9,7 @@ use model::{Model, NUMERICS};
 use serde_json::{Value, json};
 
 use super::Inspected;
+use crate::output::grouped;
 
 /// Sites with their names in JSON and in the table.
 const SITES: [(Site, &str, &str); 7] = [
@@ -195,17 +196,4 @@ fn write_losses(out: &mut String, losses: &[Loss], verbose: bool) -> std::fmt::R
 fn kind(name: &str) -> &str {
     let behind = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
     behind.map_or(name, |(_, kind)| kind)
-}
-
-/// Digits in groups of three.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }

@@ -1,0 +1,64 @@
+//! Hands sampled answers to recomputers and takes their findings, over a Unix socket. Never gives out the key that
+//! picked them.
+
+use std::sync::Arc;
+
+use protocol::lease::{FromGateway, MAX_LEASE_BYTES, ToGateway};
+use protocol::link::{LENGTH_BYTES, frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::service::Service;
+
+/// A recomputer sends short messages only.
+const MAX_FROM_RECOMPUTER_BYTES: usize = 256;
+const _: () = assert!(MAX_FROM_RECOMPUTER_BYTES <= MAX_LEASE_BYTES);
+
+/// Serves recomputers until the task is dropped.
+pub async fn serve(listener: UnixListener, service: Arc<Service>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&service)))),
+            Err(error) => {
+                tracing::warn!(%error, "a recomputer could not connect");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(mut stream: UnixStream, service: Arc<Service>) {
+    while let Some(message) = read(&mut stream).await {
+        let answer = match message {
+            ToGateway::Lease => match service.lease() {
+                Some((tag, claim)) => FromGateway::Job { tag, claim },
+                None => FromGateway::Idle,
+            },
+            ToGateway::Done { tag, outcome } => {
+                let service = Arc::clone(&service);
+                match tokio::task::spawn_blocking(move || service.judged(tag, outcome)).await {
+                    Ok(Ok(())) => FromGateway::Recorded { tag },
+                    // Not recorded: the lease runs out and the job comes again.
+                    Ok(Err(_)) | Err(_) => return,
+                }
+            }
+        };
+        if stream.write_all(&frame(&answer.encode())).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The next message; `None` if the connection ended or sent something else.
+async fn read(stream: &mut UnixStream) -> Option<ToGateway> {
+    let mut length = [0; LENGTH_BYTES];
+    stream.read_exact(&mut length).await.ok()?;
+    let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
+    if length > MAX_FROM_RECOMPUTER_BYTES {
+        tracing::warn!(length, "a recomputer sent too much");
+        return None;
+    }
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).await.ok()?;
+    ToGateway::decode(&bytes).inspect_err(|error| tracing::warn!(%error, "a recomputer sent no message")).ok()
+}

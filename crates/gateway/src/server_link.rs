@@ -1,0 +1,383 @@
+//! The shell around [`crate::state`]: one server process, its socket, the clock. Carries out what the machine says,
+//! and decides nothing. It must never forward a byte of weights that is not checked, and never outlive a kill.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::FinishReason;
+use protocol::fingerprint::LogitFingerprint;
+use protocol::group_tree::{GroupVerifier, TreeHead};
+use protocol::link::{
+    ByteRange, FromServer, LENGTH_BYTES, MAX_FROM_SERVER_BYTES, ReadbackHasher, ToServer, frame,
+};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Child;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::state::{Action, Asked, Event, KillReason, Limits, Mode, State};
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// Messages to and from the server that may wait.
+const QUEUE: usize = 1024;
+/// Ranges of one challenge, and their length.
+const CHALLENGE_RANGES: usize = 32;
+const CHALLENGE_BYTES: u32 = 4096;
+/// On average so long between two challenges while serving.
+const CHALLENGE_EVERY_MS: u64 = 10_000;
+
+/// What one server is to load, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// Limits of the machine.
+    pub limits: Limits,
+    /// From the whitelist.
+    pub head: TreeHead,
+    /// Of nothing so far.
+    pub verifier: GroupVerifier,
+    /// Where the weights are. The file need not be trusted.
+    pub weights: PathBuf,
+}
+
+/// From the requests to the link.
+#[derive(Debug)]
+pub enum Command {
+    /// Ask the server.
+    Ask {
+        /// The message [`ToServer::Generate`], and what it asks for.
+        tag: u64,
+        /// For the machine.
+        asked: Asked,
+        /// For the server.
+        message: ToServer,
+        /// Where the answer goes. As many messages as tokens, and one more.
+        reply: mpsc::UnboundedSender<Reply>,
+    },
+    /// Nobody reads the answer any more.
+    ReaderLeft(u64),
+    /// Kill the server.
+    Kill(KillReason),
+    /// Finish what runs, then end.
+    Drain,
+}
+
+/// From the link to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The next token.
+    Token {
+        /// The token.
+        id: u32,
+        /// Of its logits.
+        fingerprint: LogitFingerprint,
+    },
+    /// That was all.
+    Finished(FinishReason),
+    /// The server has no room.
+    Refused,
+    /// The server was killed.
+    Killed(KillReason),
+}
+
+/// Runs one server from upload to its end, and returns how it ended.
+pub async fn run(
+    config: LinkConfig,
+    stream: UnixStream,
+    child: Child,
+    commands: mpsc::Receiver<Command>,
+    mode: watch::Sender<Mode>,
+) -> Mode {
+    let (reader, writer) = stream.into_split();
+    let (inbound, messages) = mpsc::channel(QUEUE);
+    let reading = tokio::spawn(read_messages(reader, inbound));
+    let (outbound, to_write) = mpsc::channel(QUEUE);
+    let writing = tokio::spawn(write_messages(writer, to_write));
+    let state = State::new(config.limits);
+    let mut link = Link {
+        config,
+        state,
+        child,
+        mode,
+        outbound,
+        replies: BTreeMap::new(),
+        began: Instant::now(),
+        challenges: 0,
+        next_challenge_ms: 0,
+    };
+    let end = link.run(messages, commands).await;
+    // Killed on every way out: a server that was drained has nothing more to do either.
+    let _ = link.child.start_kill();
+    let _ = link.child.wait().await;
+    reading.abort();
+    writing.abort();
+    end
+}
+
+/// What the reader of the socket saw.
+#[derive(Debug)]
+enum Inbound {
+    Message(FromServer),
+    Unreadable,
+    Gone,
+}
+
+async fn read_messages(mut reader: OwnedReadHalf, inbound: mpsc::Sender<Inbound>) {
+    loop {
+        let next = read_message(&mut reader).await;
+        let last = !matches!(next, Inbound::Message(_));
+        if inbound.send(next).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn read_message(reader: &mut OwnedReadHalf) -> Inbound {
+    let mut length = [0; LENGTH_BYTES];
+    if reader.read_exact(&mut length).await.is_err() {
+        return Inbound::Gone;
+    }
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if length > MAX_FROM_SERVER_BYTES {
+        return Inbound::Unreadable;
+    }
+    let mut bytes = vec![0; length];
+    if reader.read_exact(&mut bytes).await.is_err() {
+        return Inbound::Gone;
+    }
+    FromServer::decode(&bytes).map_or(Inbound::Unreadable, Inbound::Message)
+}
+
+async fn write_messages(mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver<Vec<u8>>) {
+    while let Some(message) = messages.recv().await {
+        // If the server is gone, the reader sees it too.
+        if writer.write_all(&message).await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Link {
+    config: LinkConfig,
+    state: State,
+    child: Child,
+    mode: watch::Sender<Mode>,
+    outbound: mpsc::Sender<Vec<u8>>,
+    replies: BTreeMap<u64, mpsc::UnboundedSender<Reply>>,
+    began: Instant,
+    challenges: u64,
+    next_challenge_ms: u64,
+}
+
+impl Link {
+    async fn run(
+        &mut self,
+        mut messages: mpsc::Receiver<Inbound>,
+        mut commands: mpsc::Receiver<Command>,
+    ) -> Mode {
+        self.event(Event::Boot).await;
+        self.upload(&mut messages).await;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !matches!(self.state.mode(), Mode::Off | Mode::Killed(_) | Mode::Bricked) {
+            tokio::select! {
+                // The server's messages first: a deadline is missed only if nothing had come.
+                biased;
+                message = messages.recv() => self.event(event_of(message)).await,
+                command = commands.recv() => self.command(command.unwrap_or(Command::Drain)).await,
+                _ = tick.tick() => self.tick().await,
+            }
+        }
+        self.state.mode()
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Sends the weights, group by group, each only after it was checked. Anything that comes back meanwhile ends
+    /// the server.
+    async fn upload(&mut self, messages: &mut mpsc::Receiver<Inbound>) {
+        let head = self.config.head;
+        let mut verifier = self.config.verifier.clone();
+        let Ok(mut file) = File::open(&self.config.weights).await else {
+            return self.event(Event::GroupRefused).await;
+        };
+        self.send(&ToServer::Weights { bytes: head.bytes }).await;
+        let (mut left, mut index) = (head.bytes, 0);
+        while left > 0 && matches!(self.state.mode(), Mode::Upload { .. }) {
+            let length = left.min(u64::from(head.group_bytes));
+            let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+            if file.read_exact(&mut bytes).await.is_err() || verifier.verify(index, &bytes).is_err() {
+                return self.event(Event::GroupRefused).await;
+            }
+            left = left.saturating_sub(length);
+            index += 1;
+            // The last group makes the server load; from then on it may say that it is ready.
+            let message = frame(&ToServer::Group { bytes }.encode());
+            self.event(Event::GroupVerified { bytes: length }).await;
+            tokio::select! {
+                biased;
+                message = messages.recv(), if left > 0 => self.event(event_of(message)).await,
+                _ = self.outbound.send(message) => {}
+            }
+        }
+        // One byte more than the whitelist says is as bad as one less.
+        if file.read(&mut [0]).await.map_or(true, |more| more > 0) || verifier.finish().is_err() {
+            self.event(Event::GroupRefused).await;
+        }
+    }
+
+    async fn tick(&mut self) {
+        self.event(Event::Tick).await;
+        if self.state.mode() == Mode::Serving && self.now_ms() >= self.next_challenge_ms {
+            self.challenge().await;
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Ask { tag, asked, message, reply } => {
+                if self.state.mode() != Mode::Serving {
+                    let _ = reply.send(Reply::Refused);
+                    return;
+                }
+                self.replies.insert(tag, reply);
+                self.event(Event::Asked(tag, asked)).await;
+                self.send(&message).await;
+            }
+            Command::ReaderLeft(tag) => {
+                self.replies.remove(&tag);
+                self.event(Event::ReaderLeft(tag)).await;
+            }
+            Command::Kill(reason) => self.event(Event::Kill(reason)).await,
+            Command::Drain => self.event(Event::Drain).await,
+        }
+    }
+
+    /// Gives an event to the machine and does what it says.
+    async fn event(&mut self, event: Event) {
+        let now_ms = self.now_ms();
+        for action in self.state.handle(now_ms, event) {
+            match action {
+                Action::Challenge => Box::pin(self.challenge()).await,
+                Action::Open => self.next_challenge_ms = now_ms.saturating_add(CHALLENGE_EVERY_MS),
+                Action::Token { tag, id, fingerprint } => self.reply(tag, Reply::Token { id, fingerprint }),
+                Action::Finished { tag, finish } => {
+                    self.reply(tag, Reply::Finished(finish));
+                    self.replies.remove(&tag);
+                }
+                Action::Refused { tag } => {
+                    self.reply(tag, Reply::Refused);
+                    self.replies.remove(&tag);
+                }
+                Action::Cancel { tag } => self.send(&ToServer::Cancel { tag }).await,
+                Action::Kill(reason) => {
+                    // The process first: what it holds must not get out while we tidy up.
+                    let _ = self.child.start_kill();
+                    tracing::error!(reason = reason.code(), "server killed");
+                    for reply in std::mem::take(&mut self.replies).into_values() {
+                        let _ = reply.send(Reply::Killed(reason));
+                    }
+                }
+                Action::PowerOff => {}
+            }
+        }
+        self.mode.send_if_modified(|mode| std::mem::replace(mode, self.state.mode()) != self.state.mode());
+    }
+
+    fn reply(&self, tag: u64, reply: Reply) {
+        if let Some(sender) = self.replies.get(&tag) {
+            // A request that is gone says so itself.
+            let _ = sender.send(reply);
+        }
+    }
+
+    /// Sends a message, unless the server reads so slowly that the queue is full: a server that stops reading
+    /// stops answering too, and the machine's deadline for silence takes it.
+    async fn send(&self, message: &ToServer) {
+        if self.outbound.send(frame(&message.encode())).await.is_err() {
+            tracing::debug!("the link is closed");
+        }
+    }
+
+    /// Asks for random ranges of the weights.
+    async fn challenge(&mut self) {
+        self.challenges = self.challenges.saturating_add(1);
+        let (key, ranges, wait_ms) = match self.draw() {
+            Ok(drawn) => drawn,
+            Err(error) => {
+                tracing::error!(%error, "no random numbers");
+                return Box::pin(self.event(Event::Kill(KillReason::Operator))).await;
+            }
+        };
+        let Some(digest) = self.digest(&key, &ranges).await else {
+            tracing::error!("the weights are gone or were changed");
+            return Box::pin(self.event(Event::Kill(KillReason::Weights))).await;
+        };
+        let challenge = self.challenges;
+        self.next_challenge_ms = self.now_ms().saturating_add(wait_ms);
+        self.send(&ToServer::Readback { challenge, key, ranges }).await;
+        Box::pin(self.event(Event::Challenged { challenge, digest })).await;
+    }
+
+    /// A key, ranges, and how long to wait before the next challenge: between half and one and a half times the
+    /// mean.
+    fn draw(&self) -> Result<([u8; 32], Vec<ByteRange>, u64), getrandom::Error> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        let bytes = self.config.head.bytes;
+        let length = u32::try_from(bytes).unwrap_or(u32::MAX).min(CHALLENGE_BYTES);
+        let last = bytes.saturating_sub(u64::from(length));
+        let mut ranges = Vec::with_capacity(CHALLENGE_RANGES);
+        for _ in 0..CHALLENGE_RANGES {
+            // The bias is below 2^-24 for a terabyte.
+            ranges.push(ByteRange { offset: getrandom::u64()? % last.saturating_add(1), length });
+        }
+        Ok((key, ranges, CHALLENGE_EVERY_MS / 2 + getrandom::u64()? % CHALLENGE_EVERY_MS))
+    }
+
+    /// The right answer, from groups that are checked again.
+    async fn digest(&self, key: &[u8; 32], ranges: &[ByteRange]) -> Option<[u8; 32]> {
+        let head = self.config.head;
+        let mut file = File::open(&self.config.weights).await.ok()?;
+        let mut hasher = ReadbackHasher::new(key);
+        for range in ranges {
+            hasher.add(*range, &read_range(&mut file, &head, &self.config.verifier, *range).await?);
+        }
+        Some(hasher.finish())
+    }
+}
+
+async fn read_range(
+    file: &mut File,
+    head: &TreeHead,
+    verifier: &GroupVerifier,
+    range: ByteRange,
+) -> Option<Vec<u8>> {
+    let group_bytes = u64::from(head.group_bytes);
+    let end = range.offset.checked_add(u64::from(range.length))?;
+    let (first, mut bytes) = (range.offset / group_bytes, Vec::new());
+    for group in first..end.div_ceil(group_bytes) {
+        let start = group * group_bytes;
+        let mut part = vec![0; usize::try_from(group_bytes.min(head.bytes.checked_sub(start)?)).ok()?];
+        file.seek(std::io::SeekFrom::Start(start)).await.ok()?;
+        file.read_exact(&mut part).await.ok()?;
+        verifier.recheck(group, &part).ok()?;
+        bytes.extend(part);
+    }
+    let start = usize::try_from(range.offset - first * group_bytes).ok()?;
+    bytes.get(start..start + usize::try_from(range.length).ok()?).map(<[u8]>::to_vec)
+}
+
+fn event_of(message: Option<Inbound>) -> Event {
+    match message {
+        Some(Inbound::Message(message)) => Event::Server(message),
+        Some(Inbound::Unreadable) => Event::Unreadable,
+        Some(Inbound::Gone) | None => Event::Gone,
+    }
+}

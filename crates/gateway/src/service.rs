@@ -1,0 +1,694 @@
+//! One request from the API to its record and receipt. Decides nothing about the server, that is
+//! [`crate::state`]'s; never gives out a receipt for what is not durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Bytes;
+use protocol::fingerprint::LogitFingerprint;
+use protocol::id::ChainHash;
+use protocol::keys::{SigningKey, VerifyingKey};
+use protocol::lease::Outcome;
+use protocol::link::ToServer;
+use protocol::receipt::{RECEIPT_VERSION, Receipt, ReceiptMode, RequestTag, ResponseHasher, request_digest};
+use protocol::seed::derive_seed;
+use protocol::whitelist::AuthorizedEntry;
+use protocol::{Claim, FinishReason};
+use serde_json::{Value, json};
+use tokenizer::{StreamDecoder, Tokenizer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::log::{Log, LogError};
+use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
+use crate::record::{Answered, Record};
+use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
+use crate::server_link::{Command, Reply};
+use crate::spool::{Recorded, Spool};
+use crate::state::{Asked, KillReason, Mode};
+
+/// Pieces of an answer that wait for a slow client.
+const BODY_QUEUE: usize = 16;
+/// A client that takes nothing for so long is taken to have left.
+const CLIENT_IDLE: Duration = Duration::from_secs(60);
+/// Receipts that can be fetched; older ones are in the log.
+const RECEIPTS_MAX: usize = 1 << 16;
+/// Low bits of a tag: requests of one run. The high bits are the run's first sequence number in the log.
+const TAG_BITS: u32 = 24;
+
+/// What a gateway is started with.
+pub struct ServiceConfig {
+    /// The model, from the whitelist.
+    pub entry: AuthorizedEntry,
+    /// Its tokenizer; the whitelist has its digest.
+    pub tokenizer: Tokenizer,
+    /// Signs receipts.
+    pub key: SigningKey,
+    /// From which nonces come. Never revealed.
+    pub seed_key: [u8; 32],
+    /// From which audits come. Revealed after the run.
+    pub audit_key: [u8; 32],
+    /// How much is audited.
+    pub policy: AuditPolicy,
+    /// Requests at the same time.
+    pub in_flight_max: usize,
+    /// Sampled answers that may wait for recomputation before no more requests are taken.
+    pub backlog_max: usize,
+    /// A recomputer that has not answered for so long has lost its lease.
+    pub lease_ms: u64,
+}
+
+/// The numbers that people and monitors look at.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests that got a tag.
+    pub requests: AtomicU64,
+    /// Answers in the log.
+    pub answers: AtomicU64,
+    /// Answers that are or were to be recomputed.
+    pub sampled: AtomicU64,
+    /// Recomputed and right.
+    pub passed: AtomicU64,
+    /// Recomputed and wrong.
+    pub failed: AtomicU64,
+    /// Could not be recomputed.
+    pub unverifiable: AtomicU64,
+}
+
+/// The running gateway, shared by all its connections.
+pub struct Service {
+    entry: AuthorizedEntry,
+    tokenizer: Tokenizer,
+    key: SigningKey,
+    nonces: NonceSource,
+    sampler: AuditSampler,
+    log: Log,
+    commands: mpsc::Sender<Command>,
+    mode: watch::Receiver<Mode>,
+    slots: Arc<Semaphore>,
+    spool: Mutex<Spool>,
+    receipts: Mutex<Receipts>,
+    next_tag: AtomicU64,
+    began: std::time::Instant,
+    /// What has been counted so far.
+    pub counters: Counters,
+    alarm: watch::Sender<Option<Alarm>>,
+}
+
+/// A recomputation failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// The answer.
+    pub tag: u64,
+    /// Code of the reason.
+    pub reason: String,
+    /// First wrong token.
+    pub position: Option<u32>,
+    /// Since the gateway's start.
+    pub after_ms: u64,
+}
+
+/// Receipts of this run.
+#[derive(Debug, Default)]
+struct Receipts {
+    done: BTreeMap<u64, Vec<u8>>,
+    pending: BTreeSet<u64>,
+}
+
+/// Whether a receipt is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReceiptState {
+    /// COSE bytes.
+    Done(Vec<u8>),
+    /// The answer is not durable yet, or still being written.
+    Pending,
+    /// Never, or too long ago.
+    Unknown,
+}
+
+/// Why a request is not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Busy {
+    /// Status 429.
+    #[error("all {0} places are taken; try again in a moment")]
+    Full(usize),
+    /// Status 503.
+    #[error("{0} sampled answers wait for recomputation; no more are given out until it has caught up")]
+    Backlog(usize),
+    /// Status 503.
+    #[error("the server is not serving ({0:?})")]
+    NotServing(Mode),
+    /// Status 503.
+    #[error("the log can't be written, so nothing can be answered: {0}")]
+    Log(LogError),
+}
+
+/// A request that was taken.
+pub struct Started {
+    /// Names it.
+    pub tag: u64,
+    /// Pieces of a stream, or the whole body.
+    pub body: Body,
+}
+
+/// How the answer comes.
+pub enum Body {
+    /// Token by token.
+    Stream(mpsc::Receiver<Bytes>),
+    /// All at once; an error is a message for the client.
+    Whole(oneshot::Receiver<Result<Bytes, String>>),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind the locks is changed in single steps, so a panic elsewhere leaves it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Service {
+    /// Records the start and takes the log over. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub fn start(
+        config: ServiceConfig,
+        log: Log,
+        commands: mpsc::Sender<Command>,
+        mode: watch::Receiver<Mode>,
+    ) -> Result<Arc<Self>, LogError> {
+        let sampler = AuditSampler::new(config.audit_key, config.policy);
+        let AuditPolicy { rate_ppb, floor_ppb } = config.policy;
+        let audit_key = sampler.commitment();
+        let started = log.append_wait(&Record::Started { audit_key, rate_ppb, floor_ppb })?;
+        Ok(Arc::new(Self {
+            entry: config.entry,
+            tokenizer: config.tokenizer,
+            key: config.key,
+            nonces: NonceSource::new(config.seed_key),
+            sampler,
+            log,
+            commands,
+            mode,
+            slots: Arc::new(Semaphore::new(config.in_flight_max)),
+            spool: Mutex::new(Spool::new(config.lease_ms, config.backlog_max)),
+            receipts: Mutex::new(Receipts::default()),
+            next_tag: AtomicU64::new(started.sequence << TAG_BITS),
+            began: std::time::Instant::now(),
+            counters: Counters::default(),
+            alarm: watch::Sender::new(None),
+        }))
+    }
+
+    /// The model that is served.
+    pub fn entry(&self) -> &AuthorizedEntry {
+        &self.entry
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Where the server is in its life.
+    pub fn mode(&self) -> Mode {
+        *self.mode.borrow()
+    }
+
+    /// Changes of [`Self::mode`].
+    pub fn watch_mode(&self) -> watch::Receiver<Mode> {
+        self.mode.clone()
+    }
+
+    /// The first failed recomputation.
+    pub fn alarm(&self) -> Option<Alarm> {
+        self.alarm.borrow().clone()
+    }
+
+    /// Changes of [`Self::alarm`].
+    pub fn watch_alarm(&self) -> watch::Receiver<Option<Alarm>> {
+        self.alarm.subscribe()
+    }
+
+    /// With which receipts are verified.
+    pub fn verifying_key(&self) -> VerifyingKey {
+        self.key.verifying_key()
+    }
+
+    /// Everything that people and monitors look at.
+    pub fn status(&self) -> Value {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let alarm = self.alarm().map(|alarm| {
+            json!({
+                "tag": format!("{:016x}", alarm.tag),
+                "reason": alarm.reason,
+                "position": alarm.position,
+                "after_ms": alarm.after_ms,
+            })
+        });
+        let killed = if let Mode::Killed(reason) = self.mode() { Some(reason.code()) } else { None };
+        json!({
+            "model": self.entry.entry().name,
+            "commitment": self.entry.entry().model.to_string(),
+            "mode": self.mode().name(),
+            "killed": killed,
+            "requests": count(&self.counters.requests),
+            "answers": count(&self.counters.answers),
+            "sampled": count(&self.counters.sampled),
+            "pass": count(&self.counters.passed),
+            "fail": count(&self.counters.failed),
+            "unverifiable": count(&self.counters.unverifiable),
+            "backlog": self.backlog(),
+            "alarm": alarm,
+        })
+    }
+
+    /// Sampled answers without an outcome.
+    pub fn backlog(&self) -> usize {
+        lock(&self.spool).backlog()
+    }
+
+    /// A receipt, if its answer is durable.
+    pub fn receipt(&self, tag: u64) -> ReceiptState {
+        let receipts = lock(&self.receipts);
+        match receipts.done.get(&tag) {
+            Some(bytes) => ReceiptState::Done(bytes.clone()),
+            None if receipts.pending.contains(&tag) => ReceiptState::Pending,
+            None => ReceiptState::Unknown,
+        }
+    }
+
+    /// Milliseconds since the start.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The next job for a recomputer.
+    pub fn lease(&self) -> Option<(u64, Vec<u8>)> {
+        let now_ms = self.now_ms();
+        lock(&self.spool).lease(now_ms).map(|(tag, claim)| (tag, claim.to_vec()))
+    }
+
+    /// Records what a recomputer found; a failure kills the server. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of the log; the job stays then.
+    pub fn judged(&self, tag: u64, outcome: Outcome) -> Result<(), LogError> {
+        // Recorded twice if two recomputers finish at once; counted once, by the spool.
+        self.log.append_wait(&Record::Judged { tag, outcome: outcome.clone() })?;
+        if lock(&self.spool).done(tag, &outcome) == Recorded::Ignored {
+            return Ok(());
+        }
+        let counter = match &outcome {
+            Outcome::Pass => &self.counters.passed,
+            Outcome::Fail { .. } => &self.counters.failed,
+            Outcome::Unverifiable { .. } => &self.counters.unverifiable,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Outcome::Fail { reason, position } = outcome {
+            tracing::error!(tag, reason, ?position, "recomputation failed: the server is killed");
+            let alarm = Alarm { tag, reason, position, after_ms: self.now_ms() };
+            self.alarm.send_if_modified(|first| {
+                let is_first = first.is_none();
+                if is_first {
+                    *first = Some(alarm);
+                }
+                is_first
+            });
+            if self.commands.blocking_send(Command::Kill(KillReason::Audit)).is_err() {
+                tracing::debug!("the server is gone already");
+            }
+        }
+        Ok(())
+    }
+
+    /// Records how the server ended, and reveals the audit key. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub fn ended(&self, audit_key: [u8; 32]) -> Result<(), LogError> {
+        if let Mode::Killed(reason) = self.mode() {
+            self.log.append_wait(&Record::Killed { reason: reason.code().to_owned() })?;
+        }
+        self.log.append_wait(&Record::Revealed { audit_key })?;
+        Ok(())
+    }
+
+    /// Takes a request: gives it a tag and a nonce and sends it to the server.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub async fn ask(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        prompt_ids: Vec<u32>,
+        chat: bool,
+    ) -> Result<Started, Busy> {
+        if lock(&self.spool).is_full() {
+            return Err(Busy::Backlog(self.backlog()));
+        }
+        if self.mode() != Mode::Serving {
+            return Err(Busy::NotServing(self.mode()));
+        }
+        self.log.check().map_err(Busy::Log)?;
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            return Err(Busy::Full(self.slots.available_permits()));
+        };
+        let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        lock(&self.receipts).pending.insert(tag);
+        let (nonce, client_seed) = (self.nonces.nonce(tag), wanted.client_seed);
+        let message = ToServer::Generate {
+            tag,
+            prompt_ids: prompt_ids.clone(),
+            settings: wanted.settings,
+            nonce,
+            client_seed,
+        };
+        let asked = Asked {
+            prompt_tokens: u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX),
+            max_tokens: wanted.settings.max_tokens,
+        };
+        let (reply, replies) = mpsc::unbounded_channel();
+        if self.commands.send(Command::Ask { tag, asked, message, reply }).await.is_err() {
+            lock(&self.receipts).pending.remove(&tag);
+            return Err(Busy::NotServing(self.mode()));
+        }
+        let answer = Answer {
+            id: format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" }),
+            created: unix_ms() / 1000,
+            model: wanted.model.clone(),
+            chat,
+        };
+        let (sink, body) = if wanted.stream {
+            let (sender, receiver) = mpsc::channel(BODY_QUEUE);
+            (Sink::Stream(sender), Body::Stream(receiver))
+        } else {
+            let (sender, receiver) = oneshot::channel();
+            (Sink::Whole(Some(sender)), Body::Whole(receiver))
+        };
+        let session = Session {
+            service: Arc::clone(self),
+            tag,
+            templated: chat,
+            answer,
+            sink,
+            filter: StopFilter::new(wanted.stops.clone()),
+            wanted,
+            prompt_ids,
+            hasher: ResponseHasher::new(),
+            text: String::new(),
+            output_ids: Vec::new(),
+            fingerprints: Vec::new(),
+            _slot: slot,
+        };
+        tokio::spawn(session.run(replies));
+        Ok(Started { tag, body })
+    }
+}
+
+/// Where an answer goes.
+enum Sink {
+    Stream(mpsc::Sender<Bytes>),
+    Whole(Option<oneshot::Sender<Result<Bytes, String>>>),
+}
+
+/// One answer while it is written.
+struct Session {
+    service: Arc<Service>,
+    tag: u64,
+    templated: bool,
+    answer: Answer,
+    sink: Sink,
+    filter: StopFilter,
+    wanted: Wanted,
+    prompt_ids: Vec<u32>,
+    hasher: ResponseHasher,
+    text: String,
+    output_ids: Vec<u32>,
+    fingerprints: Vec<LogitFingerprint>,
+    /// Given back when the answer is done.
+    _slot: OwnedSemaphorePermit,
+}
+
+/// How a session ends.
+enum End {
+    Finished(FinishReason),
+    /// The client left, or a stop sequence came: the rest is not wanted.
+    Left,
+    Failed(String),
+}
+
+impl Session {
+    async fn run(mut self, replies: mpsc::UnboundedReceiver<Reply>) {
+        let service = Arc::clone(&self.service);
+        let end = self.read(&service.tokenizer, replies).await;
+        if matches!(end, End::Left) && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
+            tracing::debug!("the server is gone already");
+        }
+        let finish = match &end {
+            End::Finished(finish) => *finish,
+            End::Left | End::Failed(_) => FinishReason::ReaderLeft,
+        };
+        let failed = match end {
+            End::Failed(message) => Some(message),
+            End::Finished(_) | End::Left => None,
+        };
+        let body = self.deliver_end(finish, failed).await;
+        // What was delivered is recorded and may be recomputed, whoever ended it.
+        if finish != FinishReason::ReaderLeft || !self.output_ids.is_empty() {
+            self.record(finish).await;
+        } else {
+            lock(&service.receipts).pending.remove(&self.tag);
+        }
+        if let (Sink::Whole(sender), Some(body)) = (&mut self.sink, body)
+            && let Some(sender) = sender.take()
+        {
+            // A client that left does not need it.
+            let _ = sender.send(body);
+        }
+    }
+
+    /// Sends the end of a stream, or makes the body: hashed now, sent when the answer is recorded.
+    async fn deliver_end(
+        &mut self,
+        finish: FinishReason,
+        failed: Option<String>,
+    ) -> Option<Result<Bytes, String>> {
+        let last = self.last_bytes(finish, failed.as_deref());
+        match (&self.sink, failed) {
+            (Sink::Stream(_), _) => {
+                self.send(last).await;
+                None
+            }
+            (Sink::Whole(_), Some(failed)) => Some(Err(failed)),
+            (Sink::Whole(sender), None) => {
+                if sender.as_ref().is_none_or(oneshot::Sender::is_closed) {
+                    return None;
+                }
+                self.hasher.update(&last);
+                Some(Ok(Bytes::from(last)))
+            }
+        }
+    }
+
+    /// Reads tokens until there are no more, or nobody wants them.
+    async fn read(&mut self, tokenizer: &Tokenizer, mut replies: mpsc::UnboundedReceiver<Reply>) -> End {
+        let mut decoder = StreamDecoder::new(tokenizer);
+        if matches!(self.sink, Sink::Stream(_)) && self.answer.chat {
+            let role = self.answer.chunk(Some(""), true, None);
+            if !self.send(role).await {
+                return End::Left;
+            }
+        }
+        loop {
+            let reply = tokio::select! {
+                reply = replies.recv() => reply,
+                () = closed(&mut self.sink) => return End::Left,
+            };
+            match reply {
+                Some(Reply::Token { id, fingerprint }) => {
+                    self.output_ids.push(id);
+                    self.fingerprints.push(fingerprint);
+                    // The machine has checked that the id is one.
+                    let text = decoder.push(id).unwrap_or_default();
+                    let text = self.filter.push(&text);
+                    if !self.show(&text).await || self.filter.is_stopped() {
+                        return End::Left;
+                    }
+                }
+                Some(Reply::Finished(finish)) => {
+                    let mut text = self.filter.push(&decoder.finish());
+                    text.push_str(&self.filter.finish());
+                    return if self.show(&text).await { End::Finished(finish) } else { End::Left };
+                }
+                Some(Reply::Refused) => return End::Failed("the server has no room; try again".to_owned()),
+                Some(Reply::Killed(reason)) => {
+                    return End::Failed(format!("the server was stopped: {}", reason.code()));
+                }
+                None => return End::Failed("the server is gone".to_owned()),
+            }
+        }
+    }
+
+    /// Shows a piece of text; false if nobody is there.
+    async fn show(&mut self, text: &str) -> bool {
+        if text.is_empty() {
+            return true;
+        }
+        match self.sink {
+            Sink::Stream(_) => {
+                let chunk = self.answer.chunk(Some(text), false, None);
+                self.send(chunk).await
+            }
+            Sink::Whole(_) => {
+                self.text.push_str(text);
+                true
+            }
+        }
+    }
+
+    /// Sends bytes of a stream, and counts them as delivered if there was room for them in time.
+    async fn send(&mut self, bytes: Vec<u8>) -> bool {
+        let Sink::Stream(sender) = &self.sink else { return true };
+        match tokio::time::timeout(CLIENT_IDLE, sender.reserve()).await {
+            Ok(Ok(place)) => {
+                self.hasher.update(&bytes);
+                place.send(Bytes::from(bytes));
+                true
+            }
+            // Gone, or so slow that it may as well be.
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// The end of a stream, or the whole body.
+    fn last_bytes(&self, finish: FinishReason, failed: Option<&str>) -> Vec<u8> {
+        let usage = Usage { prompt_tokens: self.prompt_ids.len(), completion_tokens: self.output_ids.len() };
+        let reason = openai::finish_reason(finish, self.filter.is_stopped());
+        if matches!(self.sink, Sink::Whole(_)) {
+            return self.answer.whole(&self.text, reason, usage);
+        }
+        if let Some(message) = failed {
+            return Answer::error_chunk(message);
+        }
+        let mut bytes = self.answer.chunk(None, false, Some(reason));
+        if self.wanted.include_usage {
+            bytes.extend(self.answer.usage_chunk(usage));
+        }
+        bytes.extend_from_slice(DONE);
+        bytes
+    }
+
+    /// Writes the answer down, and gives a receipt when it is durable.
+    async fn record(&mut self, finish: FinishReason) {
+        let service = &self.service;
+        let claim = self.claim(finish);
+        let tokens = u64::try_from(self.prompt_ids.len().saturating_add(self.output_ids.len()));
+        let digest = claim.digest();
+        let picked = service.sampler.picks(&digest, tokens.unwrap_or(u64::MAX));
+        let response = self.hasher.digest();
+        let receipt = Receipt {
+            version: RECEIPT_VERSION,
+            gateway: service.key.verifying_key().id(),
+            tag: RequestTag { counter: self.tag, nonce: claim.nonce },
+            model: claim.model,
+            template: claim.template,
+            request: request_digest(&claim.prompt_ids, &claim.settings, &claim.client_seed, &claim.nonce),
+            response,
+            prompt_tokens: u32::try_from(claim.prompt_ids.len()).unwrap_or(u32::MAX),
+            output_tokens: u32::try_from(claim.output_ids.len()).unwrap_or(u32::MAX),
+            finish: finish.into(),
+            claim: Some(digest),
+            chain: ChainHash::from_bytes([0; 32]),
+            sequence: 0,
+            issued_unix_ms: 0,
+            mode: ReceiptMode::Exact,
+        };
+        let encoded = claim.encode();
+        let record = Record::Answered(Box::new(Answered {
+            tag: self.tag,
+            picked,
+            response: *response.as_bytes(),
+            claim,
+        }));
+        let (service, tag) = (Arc::clone(service), self.tag);
+        let waiting =
+            tokio::task::spawn_blocking(move || service.finish_record(tag, &record, receipt, encoded));
+        if let Err(error) = waiting.await {
+            tracing::error!(%error, "recording failed");
+        }
+    }
+
+    fn claim(&self, finish: FinishReason) -> Claim {
+        let entry = self.service.entry.entry();
+        let nonce = self.service.nonces.nonce(self.tag);
+        Claim {
+            version: protocol::claim::CLAIM_VERSION,
+            numerics: entry.numerics.clone(),
+            model: entry.model,
+            template: entry.template.filter(|_| self.templated),
+            prompt_ids: self.prompt_ids.clone(),
+            settings: self.wanted.settings,
+            client_seed: self.wanted.client_seed,
+            nonce,
+            seed: derive_seed(&nonce, &self.wanted.client_seed),
+            output_bytes: self.service.tokenizer.decode_bytes(&self.output_ids).unwrap_or_default(),
+            output_ids: self.output_ids.clone(),
+            finish,
+            fingerprints: self.fingerprints.clone(),
+        }
+    }
+}
+
+impl Service {
+    /// The blocking end of an answer.
+    fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, claim: Vec<u8>) {
+        let durable = match self.log.append_wait(record) {
+            Ok(durable) => durable,
+            Err(error) => {
+                tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");
+                return;
+            }
+        };
+        self.counters.answers.fetch_add(1, Ordering::Relaxed);
+        if matches!(record, Record::Answered(answered) if answered.picked) {
+            self.counters.sampled.fetch_add(1, Ordering::Relaxed);
+            // Requests are refused before the spool is full, but those that ran then may still fill it.
+            if let Err(full) = lock(&self.spool).add(tag, claim) {
+                tracing::error!(tag, %full, "a sampled answer waits in the log only");
+            }
+        }
+        let receipt = Receipt {
+            chain: durable.chain,
+            sequence: durable.sequence,
+            issued_unix_ms: unix_ms(),
+            ..receipt
+        };
+        let mut receipts = lock(&self.receipts);
+        receipts.pending.remove(&tag);
+        match receipt.sign(&self.key) {
+            Ok(bytes) => {
+                receipts.done.insert(tag, bytes);
+                if receipts.done.len() > RECEIPTS_MAX {
+                    receipts.done.pop_first();
+                }
+            }
+            Err(error) => tracing::error!(tag, %error, "no receipt"),
+        }
+    }
+}
+
+/// When nobody reads the answer any more.
+async fn closed(sink: &mut Sink) {
+    match sink {
+        Sink::Stream(sender) => sender.closed().await,
+        Sink::Whole(Some(sender)) => sender.closed().await,
+        Sink::Whole(None) => std::future::pending().await,
+    }
+}
+
+/// Milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

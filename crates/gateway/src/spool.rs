@@ -1,0 +1,105 @@
+//! Sampled answers that wait to be recomputed, as leases: given out at least once, counted exactly once. Pure: time
+//! is an argument. Never forgets a job that has no outcome; when it is full, it says so.
+
+use std::collections::BTreeMap;
+
+use protocol::lease::Outcome;
+
+/// Jobs and what became of them.
+#[derive(Debug)]
+pub struct Spool {
+    jobs: BTreeMap<u64, Job>,
+    lease_ms: u64,
+    jobs_max: usize,
+}
+
+#[derive(Debug)]
+struct Job {
+    claim: Vec<u8>,
+    /// Until when somebody has it.
+    leased_until_ms: Option<u64>,
+}
+
+/// There is no room for another job: answers have to wait until the recomputer has caught up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{jobs} sampled answers wait for recomputation, as many as may; wait, or add a recomputer")]
+pub struct SpoolFull {
+    /// How many wait.
+    pub jobs: usize,
+}
+
+/// What an outcome changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is the first one for this tag.
+    First,
+    /// There was one before, or the tag was never sampled; nothing changed.
+    Ignored,
+}
+
+impl Spool {
+    /// An empty one. A lease that is not answered within `lease_ms` is given out again.
+    pub fn new(lease_ms: u64, jobs_max: usize) -> Self {
+        Self { jobs: BTreeMap::new(), lease_ms, jobs_max }
+    }
+
+    /// Adds a sampled answer.
+    ///
+    /// # Errors
+    /// [`SpoolFull`].
+    pub fn add(&mut self, tag: u64, claim: Vec<u8>) -> Result<(), SpoolFull> {
+        if self.jobs.len() >= self.jobs_max {
+            return Err(SpoolFull { jobs: self.jobs.len() });
+        }
+        self.jobs.entry(tag).or_insert(Job { claim, leased_until_ms: None });
+        Ok(())
+    }
+
+    /// The oldest job that nobody has, now leased.
+    pub fn lease(&mut self, now_ms: u64) -> Option<(u64, &[u8])> {
+        let free = |job: &Job| job.leased_until_ms.is_none_or(|until| until <= now_ms);
+        let (tag, job) = self.jobs.iter_mut().find(|(_, job)| free(job))?;
+        job.leased_until_ms = Some(now_ms.saturating_add(self.lease_ms));
+        Some((*tag, &job.claim))
+    }
+
+    /// Takes an outcome in. The caller has recorded it durably if it is the first one.
+    pub fn done(&mut self, tag: u64, _outcome: &Outcome) -> Recorded {
+        match self.jobs.remove(&tag) {
+            Some(_) => Recorded::First,
+            None => Recorded::Ignored,
+        }
+    }
+
+    /// Jobs without an outcome.
+    pub fn backlog(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether the next sampled answer would find no room.
+    pub fn is_full(&self) -> bool {
+        self.jobs.len() >= self.jobs_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_run_out_and_outcomes_count_once() {
+        let mut spool = Spool::new(100, 2);
+        spool.add(7, vec![1]).unwrap();
+        spool.add(9, vec![2]).unwrap();
+        assert_eq!(spool.add(10, vec![3]), Err(SpoolFull { jobs: 2 }));
+        assert_eq!(spool.lease(0), Some((7, &[1][..])));
+        assert_eq!(spool.lease(0), Some((9, &[2][..])));
+        assert_eq!(spool.lease(99), None);
+        assert_eq!(spool.lease(100), Some((7, &[1][..])));
+        assert_eq!(spool.done(7, &Outcome::Pass), Recorded::First);
+        assert_eq!(spool.done(7, &Outcome::Pass), Recorded::Ignored);
+        assert_eq!(spool.done(8, &Outcome::Pass), Recorded::Ignored);
+        assert_eq!(spool.backlog(), 1);
+        assert_eq!(spool.lease(1000), Some((9, &[2][..])));
+    }
+}

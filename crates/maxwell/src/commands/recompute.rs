@@ -1,0 +1,103 @@
+//! `maxwell recompute`: leases sampled answers from a gateway, replays them on its own copy of the weights, and says
+//! what came out. Never judges by anything but the replay.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use engine::Engine;
+use protocol::Claim;
+use protocol::lease::{FromGateway, MAX_LEASE_BYTES, Outcome, ToGateway};
+use protocol::link::{LENGTH_BYTES, frame};
+use serde_json::json;
+
+use super::Shell;
+use crate::models::{self, RunOptions};
+use crate::output::{Exit, Finished};
+
+/// How long to wait if there is nothing to do.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Arguments of `maxwell recompute`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RecomputeArguments {
+    /// The gateway's Unix socket for recomputers
+    #[arg(long, value_name = "SOCKET")]
+    gateway: PathBuf,
+    /// The model that is replayed: a pulled model's name, or the path of a GGUF file
+    #[arg(short, long, value_name = "MODEL")]
+    model: String,
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  maxwell recompute --gateway lease.sock -m smollm2-135m
+
+Runs until the gateway ends the connection, then says how many answers passed, failed, or could not be replayed.";
+
+/// Runs the command.
+pub(crate) fn run(arguments: &RecomputeArguments, shell: &Shell) -> anyhow::Result<Finished> {
+    let opened = models::open(&shell.home, shell.terminal, &arguments.model)?;
+    let engine = opened.engine(arguments.run)?;
+    let mut gateway = UnixStream::connect(&arguments.gateway)
+        .with_context(|| format!("can't reach a gateway at {}", arguments.gateway.display()))?;
+    let mut counts = [0_u64; 3];
+    while let Some(answer) = ask(&mut gateway, &ToGateway::Lease)? {
+        let (tag, claim) = match answer {
+            FromGateway::Job { tag, claim } => (tag, claim),
+            FromGateway::Idle => {
+                thread::sleep(IDLE);
+                continue;
+            }
+            FromGateway::Recorded { .. } => bail!("the gateway answered something else than was asked"),
+        };
+        let outcome = replay(&engine, &claim)?;
+        tracing::info!(tag, ?outcome, "replayed");
+        counts[match outcome {
+            Outcome::Pass => 0,
+            Outcome::Fail { .. } => 1,
+            Outcome::Unverifiable { .. } => 2,
+        }] += 1;
+        if ask(&mut gateway, &ToGateway::Done { tag, outcome })?.is_none() {
+            break;
+        }
+    }
+    let [pass, fail, unverifiable] = counts;
+    Ok(Finished {
+        exit: Exit::Ok,
+        json: json!({ "pass": pass, "fail": fail, "unverifiable": unverifiable }),
+        text: format!("{pass} passed, {fail} failed, {unverifiable} could not be replayed"),
+    })
+}
+
+/// Replays one answer that a gateway wrote down.
+fn replay(engine: &Engine, claim: &[u8]) -> anyhow::Result<Outcome> {
+    // The gateway made these bytes; if they are no claim, nobody is to blame but the two of us.
+    let claim = Claim::decode(claim).context("the gateway sent bytes that are no claim")?;
+    let verdict = evidence::replay::replay_delivered(engine, &claim, None)?;
+    Ok(Outcome::of(&verdict))
+}
+
+/// One question and its answer; `None` if the gateway is gone.
+fn ask(gateway: &mut UnixStream, question: &ToGateway) -> anyhow::Result<Option<FromGateway>> {
+    let mut length = [0; LENGTH_BYTES];
+    if gateway.write_all(&frame(&question.encode())).is_err() || gateway.read_exact(&mut length).is_err() {
+        return Ok(None);
+    }
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if length > MAX_LEASE_BYTES {
+        bail!("the gateway sent a message of {length} bytes; the limit is {MAX_LEASE_BYTES}");
+    }
+    let mut bytes = vec![0; length];
+    if gateway.read_exact(&mut bytes).is_err() {
+        return Ok(None);
+    }
+    Ok(Some(FromGateway::decode(&bytes)?))
+}

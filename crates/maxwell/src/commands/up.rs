@@ -1,0 +1,318 @@
+//! `maxwell up`: server, gateway and recomputer on this machine, from one command. The three are processes of their
+//! own, as they would be on machines of their own; this one is the gateway.
+
+mod client;
+mod selftest;
+mod whitelisted;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use gateway::http::{ApiKeys, router};
+use gateway::log::Log;
+use gateway::sampling::{AuditPolicy, PPB};
+use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
+use gateway::service::{Service, ServiceConfig};
+use gateway::state::{Limits, Mode};
+use gateway::store::{Store, StoreKey, StoreOptions};
+use gateway::lease_server;
+use protocol::keys::SigningKey;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+
+use self::whitelisted::Whitelisted;
+use super::Shell;
+use super::bench::MODEL;
+use super::pull::pull_package;
+use super::serve::cheat::Cheat;
+use crate::decimal::ppm;
+use crate::models;
+use crate::output::{Exit, Finished};
+
+/// The answers kept: 64 segments of 16 MiB.
+const STORE: StoreOptions =
+    StoreOptions { segment_bytes: 64 << 20, segments_max: 16, pending_bytes_max: 64 << 20 };
+/// Requests at the same time.
+const IN_FLIGHT_MAX: usize = 32;
+/// Sampled answers that may wait.
+const BACKLOG_MAX: usize = 1024;
+/// A recomputer that takes longer has lost its job.
+const LEASE_MS: u64 = 60_000;
+/// A server that has not connected by then is broken.
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// Until requests are answered: upload, calibration, readback.
+const SERVING_WITHIN: Duration = Duration::from_secs(600);
+
+/// Arguments of `maxwell up`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct UpArguments {
+    /// A pulled model's name, or the path of a GGUF file
+    #[arg(short, long, value_name = "MODEL", default_value = MODEL)]
+    model: String,
+    /// Start a server that cheats, so that one can watch it get caught
+    #[arg(long, value_name = "HOW")]
+    cheat: Option<Cheat>,
+    /// Send own requests, wait for the outcome, and succeed only if it is the right one
+    #[arg(long)]
+    selftest: bool,
+    /// Requests of the self-test; with --cheat it ends with the alarm
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    requests: u32,
+    /// Share of answers that are recomputed; long ones are more likely to be
+    #[arg(long, value_name = "SHARE", value_parser = ppm, default_value = "0.1")]
+    eps: u32,
+    /// Port on this machine; 0 for any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    port: u16,
+    /// Keep the log in this new folder; otherwise it is removed at the end
+    #[arg(long, value_name = "FOLDER")]
+    log: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  maxwell up
+  maxwell up --cheat tamper
+  maxwell up --selftest --cheat quantized --eps 0.25 --json
+
+Any OpenAI client works: base URL http://127.0.0.1:8080/v1, the model's name as model, any API key.
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{\"model\":\"smollm2-135m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'
+The header x-maxwell-receipt of an answer names its receipt, at /v1/receipts/NAME. State: /status, /metrics.
+Ends with Ctrl-C.";
+
+/// Runs the command.
+pub(crate) fn run(arguments: &UpArguments, shell: &Shell) -> anyhow::Result<Finished> {
+    if arguments.model == MODEL && models::find(&shell.home, MODEL).is_err() {
+        pull_package(shell, MODEL)?;
+    }
+    let opened = models::open(&shell.home, shell.terminal, &arguments.model)?;
+    let whitelisted = Whitelisted::new(&opened, &arguments.model)?;
+    drop(opened);
+    let folder = RunFolder::new(arguments.log.as_deref(), &shell.home.folder("up")?)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("can't start threads")?;
+    runtime.block_on(up(arguments, shell, whitelisted, &folder))
+}
+
+/// Sockets and log of one run.
+struct RunFolder {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl RunFolder {
+    fn new(log: Option<&Path>, parent: &Path) -> anyhow::Result<Self> {
+        let path = match log {
+            Some(path) => path.to_owned(),
+            None => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                parent.join(format!("{}-{}", now.as_millis(), std::process::id()))
+            }
+        };
+        std::fs::create_dir(&path)
+            .with_context(|| format!("can't make the folder {}; name a new one", path.display()))?;
+        Ok(Self { path, keep: log.is_some() })
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Everything that runs.
+struct Running {
+    service: Arc<Service>,
+    address: SocketAddr,
+    commands: mpsc::Sender<LinkCommand>,
+    link: tokio::task::JoinHandle<Mode>,
+    recomputer: Child,
+    audit_key: [u8; 32],
+}
+
+async fn up(
+    arguments: &UpArguments,
+    shell: &Shell,
+    whitelisted: Whitelisted,
+    folder: &RunFolder,
+) -> anyhow::Result<Finished> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port))
+        .await
+        .with_context(|| format!("port {} is taken; give another --port", arguments.port))?;
+    shell.terminal.note("starting: the gateway checks the weights and uploads them, the server loads them");
+    let mut running = start(arguments, whitelisted, folder, listener).await?;
+    let mut modes = running.service.watch_mode();
+    wait_until_serving(&mut modes).await?;
+    let address = running.address;
+    shell.terminal.note(format_args!("serving at http://{address}/v1"));
+    let outcome = if arguments.selftest {
+        selftest::run(arguments, shell, &running.service, address).await?
+    } else {
+        serve_until_stopped(shell, &mut running, &mut modes).await
+    };
+    let _ = running.commands.send(LinkCommand::Drain).await;
+    let _ = running.link.await;
+    let _ = running.recomputer.start_kill();
+    let _ = running.recomputer.wait().await;
+    let (service, audit_key) = (Arc::clone(&running.service), running.audit_key);
+    tokio::task::spawn_blocking(move || service.ended(audit_key)).await.context("the log's thread ended")??;
+    Ok(outcome)
+}
+
+/// Starts the three, and the API.
+async fn start(
+    arguments: &UpArguments,
+    whitelisted: Whitelisted,
+    folder: &RunFolder,
+    listener: TcpListener,
+) -> anyhow::Result<Running> {
+    let Whitelisted { entry, tokenizer, verifier, weights } = whitelisted;
+    let about = entry.entry();
+    let link_path = folder.path.join("link");
+    let link_listener = bind(&link_path)?;
+    let mut server = program()?;
+    server.args(["serve", "--link"]).arg(&link_path);
+    if let Some(cheat) = arguments.cheat.and_then(|cheat| cheat.to_possible_value()) {
+        server.args(["--cheat", cheat.get_name()]);
+    }
+    let child = spawn(&mut server)?;
+    let accepted = tokio::time::timeout(CONNECT_WITHIN, link_listener.accept()).await;
+    let (stream, _) = accepted.context("the server did not connect")?.context("the server's link failed")?;
+    let config = LinkConfig {
+        limits: Limits {
+            weights_bytes: about.weights.bytes,
+            vocabulary: about.vocabulary,
+            context: about.context,
+            load_ms: 300_000,
+            readback_ms: 10_000,
+            silence_ms: 120_000,
+        },
+        head: about.weights,
+        verifier,
+        weights: weights.clone(),
+    };
+    let (commands, received) = mpsc::channel(256);
+    let (mode_sender, mode) = watch::channel(Mode::Off);
+    let link = tokio::spawn(server_link::run(config, stream, child, received, mode_sender));
+
+    let rate_ppb = u64::from(arguments.eps) * 1000;
+    let config = ServiceConfig {
+        entry,
+        tokenizer,
+        key: SigningKey::from_seed(random()?),
+        seed_key: random()?,
+        audit_key: random()?,
+        policy: AuditPolicy { rate_ppb: rate_ppb.min(PPB), floor_ppb: rate_ppb.min(PPB) },
+        in_flight_max: IN_FLIGHT_MAX,
+        backlog_max: BACKLOG_MAX,
+        lease_ms: LEASE_MS,
+    };
+    let (audit_key, store_key) = (config.audit_key, StoreKey::from_bytes(random()?));
+    let (log_path, service_commands) = (folder.path.join("log"), commands.clone());
+    let service = tokio::task::spawn_blocking(move || -> anyhow::Result<Arc<Service>> {
+        let (store, _) = Store::open(&log_path, &store_key, STORE)?;
+        Ok(Service::start(config, Log::new(store)?, service_commands, mode)?)
+    })
+    .await
+    .context("the log's thread ended")??;
+
+    let lease_path = folder.path.join("lease");
+    tokio::spawn(lease_server::serve(bind(&lease_path)?, Arc::clone(&service)));
+    let mut recomputer = program()?;
+    recomputer.args(["recompute", "--gateway"]).arg(&lease_path).arg("-m").arg(&weights);
+    let recomputer = spawn(&mut recomputer)?;
+    let address = listener.local_addr().context("the port has no address")?;
+    let routes = router(Arc::clone(&service), ApiKeys::default());
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the API ended");
+        }
+    });
+    Ok(Running { service, address, commands, link, recomputer, audit_key })
+}
+
+/// This program, to be started again as another party.
+fn program() -> anyhow::Result<Command> {
+    let path = std::env::current_exe().context("this program does not know its own path")?;
+    let mut command = Command::new(path);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).arg("--quiet");
+    Ok(command)
+}
+
+fn spawn(command: &mut Command) -> anyhow::Result<Child> {
+    command.spawn().context("can't start this program again")
+}
+
+fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+    UnixListener::bind(path).with_context(|| {
+        format!("can't listen at {}; a socket's path has at most 107 bytes: shorten MAXWELL_HOME", path.display())
+    })
+}
+
+fn random() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => bail!("the system gives no random numbers: {error}"),
+    }
+}
+
+async fn wait_until_serving(modes: &mut watch::Receiver<Mode>) -> anyhow::Result<()> {
+    let settled = |mode: &Mode| matches!(mode, Mode::Serving | Mode::Killed(_) | Mode::Bricked);
+    let waited = tokio::time::timeout(SERVING_WITHIN, modes.wait_for(settled)).await;
+    match *waited.context("the server was not ready in time")?.context("the server ended")? {
+        Mode::Serving => Ok(()),
+        Mode::Killed(reason) => bail!("the server was killed before it served: {}", reason.code()),
+        mode => bail!("the server is {}", mode.name()),
+    }
+}
+
+/// Until Ctrl-C, or until the server is killed.
+async fn serve_until_stopped(
+    shell: &Shell,
+    running: &mut Running,
+    modes: &mut watch::Receiver<Mode>,
+) -> Finished {
+    shell.terminal.note("Ctrl-C ends it");
+    let ended = |mode: &Mode| matches!(mode, Mode::Off | Mode::Killed(_) | Mode::Bricked);
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = modes.wait_for(ended) => {}
+    }
+    let status = running.service.status();
+    let killed = status["killed"] != Value::Null;
+    let text = match running.service.alarm() {
+        Some(alarm) => format!(
+            "ALARM: answer {:016x} is not what the model gives ({}); the server was killed",
+            alarm.tag, alarm.reason
+        ),
+        None if killed => format!("the server was killed: {}", status["killed"]),
+        None => format!(
+            "{} answers, {} sampled, {} recomputed and right",
+            status["answers"], status["sampled"], status["pass"]
+        ),
+    };
+    let exit = if running.service.alarm().is_some() {
+        Exit::Reject
+    } else if killed {
+        Exit::Error
+    } else {
+        Exit::Ok
+    };
+    Finished { exit, json: json!({ "status": status, "exit_code": exit.code() }), text }
+}
