@@ -126,8 +126,8 @@ impl Store {
         Ok((Self { log, pending }, recovered))
     }
 
-    /// Takes a record into memory and gives the place that it will have. It is lost in a crash before
-    /// [`Store::commit`] has returned.
+    /// Takes a record into memory and gives the place that it will have. It is lost if the
+    /// store is dropped, or the process ends, before [`Store::commit`] has returned.
     pub fn append(&mut self, kind: u8, content: Vec<u8>) -> Result<Sequence, StoreError> {
         self.log.check_writable()?;
         self.pending.push(kind, content)

@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use protocol::keys::VERIFYING_KEY_PREFIX;
+use protocol::keys::{KEY_TEXT_BYTES, SIGNING_KEY_PREFIX, VERIFYING_KEY_PREFIX};
 use protocol::{SigningKey, VerifyingKey};
 
 use crate::home::read_bounded;
-use crate::output::Terminal;
+use crate::output::{Misuse, Terminal};
 
 /// Largest file of a key: its text and a line break.
 const MAX_KEY_FILE_BYTES: usize = 1 << 10;
@@ -40,6 +40,7 @@ pub(crate) fn store_new(secret: &Path, key: &SigningKey) -> anyhow::Result<()> {
 
 /// Reads a secret key.
 pub(crate) fn read_signing_key(path: &Path, terminal: Terminal) -> anyhow::Result<SigningKey> {
+    refuse_secret_text(&path.to_string_lossy())?;
     let text = read_key_text(path)?;
     if others_may_read(path) {
         terminal.note(format_args!(
@@ -52,10 +53,23 @@ pub(crate) fn read_signing_key(path: &Path, terminal: Terminal) -> anyhow::Resul
 
 /// PUB on the command line: `mxpk1...`, or a file that holds it.
 pub(crate) fn read_verifying_key(argument: &str) -> anyhow::Result<VerifyingKey> {
+    refuse_secret_text(argument)?;
     if argument.starts_with(VERIFYING_KEY_PREFIX) && !Path::new(argument).exists() {
         return argument.parse().with_context(|| argument.to_owned());
     }
     read_key_text(Path::new(argument))?.parse().with_context(|| argument.to_owned())
+}
+
+/// Arguments end up in error messages, histories and process lists; a secret among them is lost already.
+fn refuse_secret_text(argument: &str) -> Result<(), Misuse> {
+    if argument.starts_with(SIGNING_KEY_PREFIX) && argument.len() == KEY_TEXT_BYTES {
+        return Err(Misuse(
+            "this is a secret key, not a file: others may have seen it on the command line; make a new key, and \
+             give the file's name"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn read_key_text(path: &Path) -> anyhow::Result<String> {

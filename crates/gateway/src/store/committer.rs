@@ -17,7 +17,8 @@ use crate::store::{Record, Store};
 /// Dropping it commits what is pending and waits for that; [`Committer::close`] does the same and says how it ended.
 pub struct Committer {
     shared: Arc<Shared>,
-    /// Held by the thread while it writes, so a reader may wait for one sync.
+    /// Held by the thread while it writes: a reader may wait for one sync, and delay the next by one read. Appends
+    /// do not touch it.
     log: Arc<Mutex<Log>>,
     thread: Option<JoinHandle<()>>,
 }

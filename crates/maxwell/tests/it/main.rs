@@ -12,3 +12,4 @@ mod program;
 mod pull;
 mod real_model;
 mod trust;
+mod up;

@@ -200,12 +200,18 @@ fn wrong_whitelist_arguments_say_what_to_do() {
     let (alice, alice_pub) = keygen(&stage, "alice.key");
     let (file, _) = whitelist(&stage);
     let one = ["whitelist", "show", "--file", &file, "--party", &alice_pub];
-    assert!(stage.run(&one).expect(2).stderr.contains("both"), "one party only");
+    assert!(stage.run(&one).expect(2).stderr.contains("--party twice"), "one party only");
     // A public key where a secret belongs, and the other way around.
     let ran = stage.run(&["whitelist", "sign", "--file", &file, "--key", &alice_pub]).expect(1);
     assert!(ran.stderr.contains("begins with mxsk1"), "{ran:?}");
     let ran = show(&stage, &file, [&alice, &alice_pub], &[]).expect(1);
     assert!(ran.stderr.contains("begins with mxpk1") && !ran.stderr.contains("mxsk1"), "{ran:?}");
+    // A secret on the command line is not repeated on the terminal.
+    let secret = read_key(&alice).to_secret_text();
+    let ran = show(&stage, &file, [&secret, &alice_pub], &[]).expect(2);
+    assert!(ran.stderr.contains("a secret key") && !format!("{ran:?}").contains(&secret), "{ran:?}");
+    let ran = stage.run(&["whitelist", "sign", "--file", &file, "--key", &secret]).expect(2);
+    assert!(ran.stderr.contains("a secret key") && !format!("{ran:?}").contains(&secret), "{ran:?}");
     // No list at all.
     let missing = stage.argument("missing.cbor");
     stage.run(&["whitelist", "show", "--file", &missing]).expect(1);

@@ -15,6 +15,8 @@ use protocol::link::FromServer;
 
 /// Blocks that a smaller model lacks.
 const BLOCKS_DROPPED: usize = 4;
+/// Largest left shift of a row of words.
+const MAX_ROW_SHIFT: u32 = 12;
 /// The output token that is changed, counted from 0.
 const TAMPERED_TOKEN: u32 = 2;
 /// Answers that are kept to be given again.
@@ -80,8 +82,11 @@ fn to_eight_bits(weights: &Weights) -> anyhow::Result<Weights> {
         let largest = row.iter().map(|w| w.unsigned_abs()).max().unwrap_or(0);
         let shift = (u64::BITS - largest.leading_zeros()).saturating_sub(7);
         let half = 1_i64 << shift >> 1;
-        values.extend(row.iter().map(|w| i16::try_from((w + half) >> shift).unwrap_or(i16::MAX)));
-        shifts.push(u8::try_from(shift)?);
+        // A row's shift is limited; what is beyond goes into the words, whose lower bits are zero then.
+        let kept = shift.min(MAX_ROW_SHIFT);
+        let rounded = |w: &i64| i16::try_from((w + half) >> shift << (shift - kept)).unwrap_or(i16::MAX);
+        values.extend(row.iter().map(rounded));
+        shifts.push(u8::try_from(kept)?);
     }
     Ok(Weights::from_rows(weights.name(), weights.rows(), weights.cols(), weights.grid(), values, shifts)?)
 }

@@ -1,0 +1,62 @@
+//! `maxwell up` on a tiny model: the honest server passes every check, and each cheat ends in an alarm and a killed
+//! server.
+
+use model::import::Architecture;
+use model::synthetic::SyntheticModel;
+use serde_json::{Value, json};
+
+use crate::program::{Stage, files};
+
+/// Runs the self-test with every answer recomputed.
+fn selftest(more: &[&str]) -> Value {
+    let stage = Stage::new();
+    // Enough blocks that some can be missing, and enough context for a template and an answer.
+    let model =
+        SyntheticModel { blocks: 6, context: 512, ..SyntheticModel::tiny(Architecture::Llama) };
+    let model = stage.write("tiny.gguf", &model.gguf());
+    let arguments = ["up", "--selftest", "--json", "--eps", "1", "--port", "0", "--requests", "12", "-m", &model];
+    let json = stage.run(&[&arguments[..], more].concat()).expect(0).json();
+    let left: Vec<String> = files(&stage.home()).into_iter().filter(|file| file.starts_with("up/")).collect();
+    assert!(left.is_empty(), "a run leaves nothing behind: {left:?}");
+    json
+}
+
+#[test]
+fn an_honest_server_passes_every_check() {
+    let json = selftest(&[]);
+    assert_eq!((&json["requests"], &json["answers"], &json["sampled"]), (&12.into(), &12.into(), &12.into()));
+    assert_eq!(json["verdicts"], json!({ "pass": 12, "fail": 0, "unverifiable": 0 }));
+    assert_eq!((&json["alarm"], &json["server_killed"]), (&Value::Null, &false.into()));
+}
+
+fn check_cheat(cheat: &str, reasons: &[&str]) {
+    let json = selftest(&["--cheat", cheat]);
+    assert_eq!(json["server_killed"], true, "{json}");
+    assert!(reasons.contains(&json["alarm"].as_str().unwrap()), "{json}");
+    assert!(json["seconds_to_alarm"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_changed_token_is_caught() {
+    check_cheat("tamper", &["output_token"]);
+}
+
+#[test]
+fn a_truncated_prompt_is_caught() {
+    check_cheat("truncate", &["logit_fingerprint"]);
+}
+
+#[test]
+fn a_cached_answer_is_caught() {
+    check_cheat("replay", &["logit_fingerprint"]);
+}
+
+#[test]
+fn other_weights_are_caught() {
+    check_cheat("quantized", &["logit_fingerprint"]);
+}
+
+#[test]
+fn a_smaller_model_is_caught() {
+    check_cheat("smaller-model", &["logit_fingerprint"]);
+}
