@@ -11,7 +11,9 @@
 //! | [`service`] | one request from the API to its record and receipt |
 //! | [`lease_server`] | hands sampled answers to recomputers |
 //! | [`record`], [`log`] | what is written down |
+//! | [`recent`] | the latest verdicts, for people who watch |
 //! | [`sampling`] | nonces, and which answers are recomputed |
+//! | [`sampling_audit`] | whether exactly what had to be recomputed was picked |
 //! | [`spool`] | sampled answers that wait for recomputation |
 //! | [`tokenizer_file`] | the model's tokens from the bundle that the whitelist names |
 //! | [`store`] | the record of everything that passed: a sealed, chained log of fixed size |
@@ -20,8 +22,10 @@ pub mod http;
 pub mod lease_server;
 pub mod log;
 pub mod openai;
+pub mod recent;
 pub mod record;
 pub mod sampling;
+pub mod sampling_audit;
 pub mod server_link;
 pub mod service;
 pub mod spool;

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::log::{Log, LogError};
 use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
+use crate::recent::RecentVerdicts;
 use crate::record::{Answered, Record};
 use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
 use crate::server_link::{Command, Reply};
@@ -89,6 +90,7 @@ pub struct Service {
     slots: Arc<Semaphore>,
     spool: Mutex<Spool>,
     receipts: Mutex<Receipts>,
+    recent: Mutex<RecentVerdicts>,
     next_tag: AtomicU64,
     began: std::time::Instant,
     /// What has been counted so far.
@@ -192,6 +194,7 @@ impl Service {
             slots: Arc::new(Semaphore::new(config.in_flight_max)),
             spool: Mutex::new(Spool::new(config.lease_ms, config.backlog_max)),
             receipts: Mutex::new(Receipts::default()),
+            recent: Mutex::new(RecentVerdicts::default()),
             next_tag: AtomicU64::new(started.sequence << TAG_BITS),
             began: std::time::Instant::now(),
             counters: Counters::default(),
@@ -249,6 +252,7 @@ impl Service {
         json!({
             "model": self.entry.entry().name,
             "commitment": self.entry.entry().model.to_string(),
+            "numerics": self.entry.entry().numerics,
             "mode": self.mode().name(),
             "killed": killed,
             "requests": count(&self.counters.requests),
@@ -258,7 +262,9 @@ impl Service {
             "fail": count(&self.counters.failed),
             "unverifiable": count(&self.counters.unverifiable),
             "backlog": self.backlog(),
+            "lag_ms": lock(&self.spool).lag_ms(self.now_ms()),
             "alarm": alarm,
+            "recent": lock(&self.recent).to_json(),
         })
     }
 
@@ -304,6 +310,7 @@ impl Service {
             Outcome::Unverifiable { .. } => &self.counters.unverifiable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        lock(&self.recent).add(tag, outcome.clone(), self.now_ms());
         if let Outcome::Fail { reason, position } = outcome {
             tracing::error!(tag, reason, ?position, "recomputation failed: the server is killed");
             let alarm = Alarm { tag, reason, position, after_ms: self.now_ms() };
@@ -654,7 +661,7 @@ impl Service {
         if matches!(record, Record::Answered(answered) if answered.picked) {
             self.counters.sampled.fetch_add(1, Ordering::Relaxed);
             // Requests are refused before the spool is full, but those that ran then may still fill it.
-            if let Err(full) = lock(&self.spool).add(tag, claim) {
+            if let Err(full) = lock(&self.spool).add(tag, claim, self.now_ms()) {
                 tracing::error!(tag, %full, "a sampled answer waits in the log only");
             }
         }

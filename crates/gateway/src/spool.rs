@@ -16,6 +16,7 @@ pub struct Spool {
 #[derive(Debug)]
 struct Job {
     claim: Vec<u8>,
+    since_ms: u64,
     /// Until when somebody has it.
     leased_until_ms: Option<u64>,
 }
@@ -43,15 +44,15 @@ impl Spool {
         Self { jobs: BTreeMap::new(), lease_ms, jobs_max }
     }
 
-    /// Adds a sampled answer.
+    /// Adds a sampled answer that waits since `now_ms`.
     ///
     /// # Errors
     /// [`SpoolFull`].
-    pub fn add(&mut self, tag: u64, claim: Vec<u8>) -> Result<(), SpoolFull> {
+    pub fn add(&mut self, tag: u64, claim: Vec<u8>, now_ms: u64) -> Result<(), SpoolFull> {
         if self.jobs.len() >= self.jobs_max {
             return Err(SpoolFull { jobs: self.jobs.len() });
         }
-        self.jobs.entry(tag).or_insert(Job { claim, leased_until_ms: None });
+        self.jobs.entry(tag).or_insert(Job { claim, since_ms: now_ms, leased_until_ms: None });
         Ok(())
     }
 
@@ -76,6 +77,12 @@ impl Spool {
         self.jobs.len()
     }
 
+    /// How long the oldest job without an outcome waits; 0 if there is none.
+    pub fn lag_ms(&self, now_ms: u64) -> u64 {
+        let oldest = self.jobs.values().map(|job| job.since_ms).min();
+        oldest.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
+    }
+
     /// Whether the next sampled answer would find no room.
     pub fn is_full(&self) -> bool {
         self.jobs.len() >= self.jobs_max
@@ -89,9 +96,11 @@ mod tests {
     #[test]
     fn leases_run_out_and_outcomes_count_once() {
         let mut spool = Spool::new(100, 2);
-        spool.add(7, vec![1]).unwrap();
-        spool.add(9, vec![2]).unwrap();
-        assert_eq!(spool.add(10, vec![3]), Err(SpoolFull { jobs: 2 }));
+        assert_eq!(spool.lag_ms(50), 0);
+        spool.add(7, vec![1], 0).unwrap();
+        spool.add(9, vec![2], 30).unwrap();
+        assert_eq!(spool.add(10, vec![3], 40), Err(SpoolFull { jobs: 2 }));
+        assert_eq!(spool.lag_ms(50), 50);
         assert_eq!(spool.lease(0), Some((7, &[1][..])));
         assert_eq!(spool.lease(0), Some((9, &[2][..])));
         assert_eq!(spool.lease(99), None);
@@ -99,7 +108,7 @@ mod tests {
         assert_eq!(spool.done(7, &Outcome::Pass), Recorded::First);
         assert_eq!(spool.done(7, &Outcome::Pass), Recorded::Ignored);
         assert_eq!(spool.done(8, &Outcome::Pass), Recorded::Ignored);
-        assert_eq!(spool.backlog(), 1);
+        assert_eq!((spool.backlog(), spool.lag_ms(50)), (1, 20));
         assert_eq!(spool.lease(1000), Some((9, &[2][..])));
     }
 }

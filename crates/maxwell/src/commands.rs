@@ -7,6 +7,7 @@ mod demo;
 mod generate;
 mod inspect;
 mod keygen;
+mod log;
 mod pull;
 mod receipt;
 mod recompute;
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Demo(demo::DemoArguments),
     /// Run a server behind a gateway, with a sample of its answers recomputed
     Up(up::UpArguments),
+    /// Check what a gateway wrote down
+    Log(log::LogArguments),
     /// The inference server behind a gateway
     Serve(serve::ServeArguments),
     /// Recompute the answers that a gateway sampled
@@ -96,6 +99,7 @@ impl Command {
             Self::Coverage(arguments) => coverage::run(&arguments, shell),
             Self::Demo(arguments) => demo::run(&arguments, shell),
             Self::Up(arguments) => up::run(&arguments, shell),
+            Self::Log(arguments) => log::run(&arguments),
             Self::Serve(arguments) => serve::run(&arguments, shell),
             Self::Recompute(arguments) => recompute::run(&arguments, shell),
             Self::Bench(arguments) => bench::run(&arguments, shell),

@@ -38,6 +38,11 @@ pub(crate) fn store_new(secret: &Path, key: &SigningKey) -> anyhow::Result<()> {
     stored
 }
 
+/// Writes a secret of another kind, as text, to a file that must not be there yet.
+pub(crate) fn store_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    create(path, text, Readers::Owner)
+}
+
 /// Reads a secret key.
 pub(crate) fn read_signing_key(path: &Path, terminal: Terminal) -> anyhow::Result<SigningKey> {
     refuse_secret_text(&path.to_string_lossy())?;

@@ -1,12 +1,6 @@
 //! What a recomputer and a gateway say to each other: the recomputer leases sampled claims and returns what it
 //! found. A lease that runs out is given out again, so an outcome may come twice; the tag makes it count once.
 //! Nothing here may judge. On the wire as in [`crate::link`].
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    clippy::unwrap_used
-)]
 
 use crate::claim::MAX_CLAIM_BYTES;
 use crate::encoding::{Decoder, Encoder};

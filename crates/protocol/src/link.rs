@@ -4,12 +4,6 @@
 //!
 //! On the wire a message is its length in four big-endian bytes, then that many bytes of CBOR (see
 //! [`crate::encoding`]).
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    clippy::unwrap_used
-)]
 
 use crate::claim::{FinishReason, MAX_PROMPT_TOKENS};
 use crate::encoding::{Decoder, Encoder};

@@ -60,10 +60,8 @@ or written to the disk. Ends when the gateway ends the link.";
 pub(crate) fn run(arguments: &ServeArguments, _shell: &Shell) -> anyhow::Result<Finished> {
     let stream = UnixStream::connect(&arguments.link)
         .with_context(|| format!("can't reach a gateway at {}", arguments.link.display()))?;
-    let mut link = Link {
-        reader: BufReader::new(stream.try_clone().context("can't share the link")?),
-        writer: stream,
-    };
+    let mut link =
+        Link { reader: BufReader::new(stream.try_clone().context("can't share the link")?), writer: stream };
     let weights = Arc::new(receive_weights(&mut link)?);
     let (model, cheater) = load(Arc::clone(&weights), arguments.cheat)?;
     let engine = Engine::new(Arc::new(model), arguments.run.engine())?;
@@ -110,7 +108,9 @@ fn receive_weights(link: &mut Link) -> anyhow::Result<Vec<u8>> {
     let mut weights = Vec::new();
     weights.try_reserve_exact(bytes).context("no memory for the weights")?;
     while weights.len() < bytes {
-        let ToServer::Group { bytes: group } = link.receive()? else { bail!("the gateway broke the upload off") };
+        let ToServer::Group { bytes: group } = link.receive()? else {
+            bail!("the gateway broke the upload off")
+        };
         weights.extend_from_slice(&group);
     }
     if weights.len() != bytes {

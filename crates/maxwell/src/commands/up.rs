@@ -14,16 +14,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use gateway::http::{ApiKeys, router};
+use gateway::lease_server;
 use gateway::log::Log;
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
 use gateway::service::{Service, ServiceConfig};
 use gateway::state::{Limits, Mode};
 use gateway::store::{Store, StoreKey, StoreOptions};
-use gateway::lease_server;
 use protocol::keys::SigningKey;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
@@ -33,22 +33,30 @@ use super::bench::MODEL;
 use super::pull::pull_package;
 use super::serve::cheat::Cheat;
 use crate::decimal::ppm;
+use crate::keys::store_secret;
 use crate::models;
 use crate::output::{Exit, Finished};
 
-/// The answers kept: 64 segments of 16 MiB.
-const STORE: StoreOptions =
+/// The answers kept: 16 segments of 64 MiB.
+pub(super) const STORE: StoreOptions =
     StoreOptions { segment_bytes: 64 << 20, segments_max: 16, pending_bytes_max: 64 << 20 };
 /// Requests at the same time.
 const IN_FLIGHT_MAX: usize = 32;
 /// Sampled answers that may wait.
 const BACKLOG_MAX: usize = 1024;
+/// Messages to the link that may wait.
+const COMMANDS: usize = 256;
 /// A recomputer that takes longer has lost its job.
 const LEASE_MS: u64 = 60_000;
 /// A server that has not connected by then is broken.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 /// Until requests are answered: upload, calibration, readback.
 const SERVING_WITHIN: Duration = Duration::from_secs(600);
+
+/// In the folder of a log that is kept: its key, as it is.
+pub(super) const LOG_KEY_FILE: &str = "log.key";
+/// In the same folder: the log.
+pub(super) const LOG_FOLDER: &str = "log";
 
 /// Arguments of `maxwell up`.
 #[derive(Debug, Args)]
@@ -170,7 +178,9 @@ async fn up(
     let _ = running.recomputer.start_kill();
     let _ = running.recomputer.wait().await;
     let (service, audit_key) = (Arc::clone(&running.service), running.audit_key);
-    tokio::task::spawn_blocking(move || service.ended(audit_key)).await.context("the log's thread ended")??;
+    tokio::task::spawn_blocking(move || service.ended(audit_key))
+        .await
+        .context("the log's thread ended")??;
     Ok(outcome)
 }
 
@@ -181,49 +191,22 @@ async fn start(
     folder: &RunFolder,
     listener: TcpListener,
 ) -> anyhow::Result<Running> {
-    let Whitelisted { entry, tokenizer, verifier, weights } = whitelisted;
-    let about = entry.entry();
-    let link_path = folder.path.join("link");
-    let link_listener = bind(&link_path)?;
-    let mut server = program()?;
-    server.args(["serve", "--link"]).arg(&link_path);
-    if let Some(cheat) = arguments.cheat.and_then(|cheat| cheat.to_possible_value()) {
-        server.args(["--cheat", cheat.get_name()]);
-    }
-    let child = spawn(&mut server)?;
-    let accepted = tokio::time::timeout(CONNECT_WITHIN, link_listener.accept()).await;
-    let (stream, _) = accepted.context("the server did not connect")?.context("the server's link failed")?;
-    let config = LinkConfig {
-        limits: Limits {
-            weights_bytes: about.weights.bytes,
-            vocabulary: about.vocabulary,
-            context: about.context,
-            load_ms: 300_000,
-            readback_ms: 10_000,
-            silence_ms: 120_000,
-        },
-        head: about.weights,
-        verifier,
-        weights: weights.clone(),
-    };
-    let (commands, received) = mpsc::channel(256);
+    let weights = whitelisted.weights.clone();
+    let (commands, received) = mpsc::channel(COMMANDS);
     let (mode_sender, mode) = watch::channel(Mode::Off);
+    let (config, stream, child) = start_server(arguments, &whitelisted, folder).await?;
     let link = tokio::spawn(server_link::run(config, stream, child, received, mode_sender));
-
-    let rate_ppb = u64::from(arguments.eps) * 1000;
-    let config = ServiceConfig {
-        entry,
-        tokenizer,
-        key: SigningKey::from_seed(random()?),
-        seed_key: random()?,
-        audit_key: random()?,
-        policy: AuditPolicy { rate_ppb: rate_ppb.min(PPB), floor_ppb: rate_ppb.min(PPB) },
-        in_flight_max: IN_FLIGHT_MAX,
-        backlog_max: BACKLOG_MAX,
-        lease_ms: LEASE_MS,
-    };
-    let (audit_key, store_key) = (config.audit_key, StoreKey::from_bytes(random()?));
-    let (log_path, service_commands) = (folder.path.join("log"), commands.clone());
+    let config = service_config(arguments, whitelisted)?;
+    let audit_key = config.audit_key;
+    let store_key: [u8; 32] = random()?;
+    if folder.keep {
+        // Whoever may read the log's folder may read the log: here both are the operator.
+        store_secret(&folder.path.join(LOG_KEY_FILE), &hex::encode(store_key))?;
+        std::fs::write(folder.path.join("receipt.pub"), format!("{}\n", config.key.verifying_key()))
+            .context("can't write receipt.pub")?;
+    }
+    let store_key = StoreKey::from_bytes(store_key);
+    let (log_path, service_commands) = (folder.path.join(LOG_FOLDER), commands.clone());
     let service = tokio::task::spawn_blocking(move || -> anyhow::Result<Arc<Service>> {
         let (store, _) = Store::open(&log_path, &store_key, STORE)?;
         Ok(Service::start(config, Log::new(store)?, service_commands, mode)?)
@@ -246,6 +229,55 @@ async fn start(
     Ok(Running { service, address, commands, link, recomputer, audit_key })
 }
 
+/// Starts the server's process, and waits until it has connected.
+async fn start_server(
+    arguments: &UpArguments,
+    whitelisted: &Whitelisted,
+    folder: &RunFolder,
+) -> anyhow::Result<(LinkConfig, UnixStream, Child)> {
+    let about = whitelisted.entry.entry();
+    let link_path = folder.path.join("link");
+    let link_listener = bind(&link_path)?;
+    let mut server = program()?;
+    server.args(["serve", "--link"]).arg(&link_path);
+    if let Some(cheat) = arguments.cheat.and_then(|cheat| cheat.to_possible_value()) {
+        server.args(["--cheat", cheat.get_name()]);
+    }
+    let child = spawn(&mut server)?;
+    let accepted = tokio::time::timeout(CONNECT_WITHIN, link_listener.accept()).await;
+    let (stream, _) = accepted.context("the server did not connect")?.context("the server's link failed")?;
+    let config = LinkConfig {
+        limits: Limits {
+            weights_bytes: about.weights.bytes,
+            vocabulary: about.vocabulary,
+            context: about.context,
+            load_ms: 300_000,
+            readback_ms: 10_000,
+            silence_ms: 120_000,
+        },
+        head: about.weights,
+        verifier: whitelisted.verifier.clone(),
+        weights: whitelisted.weights.clone(),
+    };
+    Ok((config, stream, child))
+}
+
+/// Fresh keys for this run.
+fn service_config(arguments: &UpArguments, whitelisted: Whitelisted) -> anyhow::Result<ServiceConfig> {
+    let rate_ppb = (u64::from(arguments.eps) * 1000).min(PPB);
+    Ok(ServiceConfig {
+        entry: whitelisted.entry,
+        tokenizer: whitelisted.tokenizer,
+        key: SigningKey::from_seed(random()?),
+        seed_key: random()?,
+        audit_key: random()?,
+        policy: AuditPolicy { rate_ppb, floor_ppb: rate_ppb },
+        in_flight_max: IN_FLIGHT_MAX,
+        backlog_max: BACKLOG_MAX,
+        lease_ms: LEASE_MS,
+    })
+}
+
 /// This program, to be started again as another party.
 fn program() -> anyhow::Result<Command> {
     let path = std::env::current_exe().context("this program does not know its own path")?;
@@ -260,7 +292,10 @@ fn spawn(command: &mut Command) -> anyhow::Result<Child> {
 
 fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     UnixListener::bind(path).with_context(|| {
-        format!("can't listen at {}; a socket's path has at most 107 bytes: shorten MAXWELL_HOME", path.display())
+        format!(
+            "can't listen at {}; a socket's path has at most 107 bytes: shorten MAXWELL_HOME",
+            path.display()
+        )
     })
 }
 
@@ -278,7 +313,28 @@ async fn wait_until_serving(modes: &mut watch::Receiver<Mode>) -> anyhow::Result
     match *waited.context("the server was not ready in time")?.context("the server ended")? {
         Mode::Serving => Ok(()),
         Mode::Killed(reason) => bail!("the server was killed before it served: {}", reason.code()),
-        mode => bail!("the server is {}", mode.name()),
+        mode @ (Mode::Off
+        | Mode::Upload { .. }
+        | Mode::Loading
+        | Mode::Readback
+        | Mode::Drain
+        | Mode::Bricked) => {
+            bail!("the server is {}", mode.name())
+        }
+    }
+}
+
+/// Ctrl-C, or what a service manager sends. Never comes if the system gives no signals.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
 }
 
@@ -291,7 +347,7 @@ async fn serve_until_stopped(
     shell.terminal.note("Ctrl-C ends it");
     let ended = |mode: &Mode| matches!(mode, Mode::Off | Mode::Killed(_) | Mode::Bricked);
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
+        () = stop_signal() => {}
         _ = modes.wait_for(ended) => {}
     }
     let status = running.service.status();

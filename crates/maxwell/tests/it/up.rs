@@ -11,10 +11,10 @@ use crate::program::{Stage, files};
 fn selftest(more: &[&str]) -> Value {
     let stage = Stage::new();
     // Enough blocks that some can be missing, and enough context for a template and an answer.
-    let model =
-        SyntheticModel { blocks: 6, context: 512, ..SyntheticModel::tiny(Architecture::Llama) };
+    let model = SyntheticModel { blocks: 6, context: 512, ..SyntheticModel::tiny(Architecture::Llama) };
     let model = stage.write("tiny.gguf", &model.gguf());
-    let arguments = ["up", "--selftest", "--json", "--eps", "1", "--port", "0", "--requests", "12", "-m", &model];
+    let arguments =
+        ["up", "--selftest", "--json", "--eps", "1", "--port", "0", "--requests", "12", "-m", &model];
     let json = stage.run(&[&arguments[..], more].concat()).expect(0).json();
     let left: Vec<String> = files(&stage.home()).into_iter().filter(|file| file.starts_with("up/")).collect();
     assert!(left.is_empty(), "a run leaves nothing behind: {left:?}");
@@ -27,6 +27,22 @@ fn an_honest_server_passes_every_check() {
     assert_eq!((&json["requests"], &json["answers"], &json["sampled"]), (&12.into(), &12.into(), &12.into()));
     assert_eq!(json["verdicts"], json!({ "pass": 12, "fail": 0, "unverifiable": 0 }));
     assert_eq!((&json["alarm"], &json["server_killed"]), (&Value::Null, &false.into()));
+}
+
+#[test]
+fn a_kept_log_shows_that_every_pick_was_due() {
+    let stage = Stage::new();
+    let model = SyntheticModel { context: 512, ..SyntheticModel::tiny(Architecture::Llama) };
+    let model = stage.write("tiny.gguf", &model.gguf());
+    let folder = stage.argument("kept");
+    let up = ["up", "--selftest", "--json", "--eps", "0.4", "--port", "0", "--requests", "20", "-m", &model];
+    let sampled = stage.run(&[&up[..], &["--log", &folder]].concat()).expect(0).json()["sampled"].clone();
+    let json = stage.run(&["log", "audit-sampling", &folder, "--json"]).expect(0).json();
+    assert_eq!((&json["answers"], &json["picked"], &json["waiting"]), (&20.into(), &sampled, &0.into()));
+    assert_eq!(json["findings"], json!([]));
+    // Without its key the log is closed.
+    std::fs::write(stage.path("kept").join("log.key"), "00".repeat(32)).unwrap();
+    stage.run(&["log", "audit-sampling", &folder]).expect(1);
 }
 
 fn check_cheat(cheat: &str, reasons: &[&str]) {

@@ -2,6 +2,8 @@
 //! written otherwise.
 
 use coset::{AsCborValue, CborSerializable, cbor};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
 
 use super::*;
 
@@ -283,4 +285,27 @@ fn request_digests_cover_every_part_and_response_digests_every_byte() {
     hasher.update(b"scattering.");
     assert_eq!(hasher.digest(), response_digest(b"Rayleigh scattering."));
     assert_ne!(response_digest(b"Rayleigh scattering"), response_digest(b"Rayleigh scattering."));
+}
+
+proptest! {
+    #![proptest_config(Config { rng_seed: RngSeed::Fixed(20_261_125), cases: 2000, failure_persistence: None, ..Config::default() })]
+
+    /// No change of several bytes, and nothing made up, is taken or makes the parser panic.
+    #[test]
+    fn foreign_bytes_are_refused(
+        changes in prop::collection::vec((0..400_usize, 1..=255_u8), 1..6),
+        made_up in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let honest = receipt().sign(&key()).unwrap();
+        let mut changed = honest.clone();
+        for (at, flip) in changes {
+            let length = changed.len();
+            changed[at % length] ^= flip;
+        }
+        prop_assert!(changed == honest || verify(&changed).is_err());
+        prop_assert!(verify(&made_up).is_err());
+        // Behind the bytes that lead every COSE message of this kind.
+        let led = [&honest[..4], &made_up].concat();
+        prop_assert!(verify(&led).is_err());
+    }
 }

@@ -1,8 +1,8 @@
 //! Crashes at every byte, failed syncs, full disks and short writes: nothing acknowledged is ever lost.
 
 use super::fault::{FaultDisk, Survival};
-use super::{check_all, commit, open};
-use crate::store::{Store, StoreError};
+use super::{OPTIONS, check_all, commit, key, open};
+use crate::store::{Sequence, Store, StoreError, StoreOptions};
 
 /// Records of each commit; with [`super::OPTIONS`] they fill five segments, of which the ring keeps three.
 const COMMITS: [u64; 9] = [1, 3, 1, 7, 2, 1, 5, 1, 3];
@@ -83,7 +83,7 @@ fn a_crash_during_recovery_loses_nothing_acknowledged() {
     run(&whole);
     let spent = whole.state().spent;
     let mut recoveries = 0;
-    for budget in (0..spent).step_by(7) {
+    for budget in (0..spent).step_by(17) {
         let disk = FaultDisk::default();
         disk.state().budget = Some(budget);
         let (acknowledged, _) = run(&disk);
@@ -190,18 +190,43 @@ fn the_ring_removes_the_oldest() {
     }
     let oldest = store.oldest();
     assert!(oldest.as_u64() > 0);
-    let gone = store.read(crate::store::Sequence::FIRST);
+    let gone = store.read(Sequence::FIRST);
     assert!(matches!(gone, Err(StoreError::Gone { oldest: found, .. }) if found == oldest));
-    let mut records = store.iter_from(crate::store::Sequence::FIRST);
+    let mut records = store.iter_from(Sequence::FIRST);
     assert!(matches!(records.next(), Some(Err(StoreError::Gone { .. }))) && records.next().is_none());
     drop(store);
 
     // A smaller ring takes effect when the next segment is begun.
-    let options = crate::store::StoreOptions { segments_max: 2, ..super::OPTIONS };
-    let (mut store, _) = Store::open_on(disk.boxed(), &super::key(), options).unwrap();
+    let options = StoreOptions { segments_max: 2, ..OPTIONS };
+    let (mut store, _) = Store::open_on(disk.boxed(), &key(), options).unwrap();
     commit(&mut store, next, 9).unwrap();
     assert_eq!(disk.image().len(), 2);
     assert_eq!(check_all(&store, "smaller ring"), next + 9);
+}
+
+#[test]
+fn a_power_failure_while_the_ring_shrinks_leaves_no_gap() {
+    let large = StoreOptions { segments_max: 6, ..OPTIONS };
+    let before = FaultDisk::default();
+    let (mut store, _) = Store::open_on(before.boxed(), &key(), large).unwrap();
+    commit(&mut store, 0, 24).unwrap();
+    drop(store);
+    assert_eq!(before.image().len(), 5);
+    let small = StoreOptions { segments_max: 2, ..OPTIONS };
+    for budget in 0.. {
+        let disk = before.process_killed();
+        disk.state().budget = Some(budget);
+        let opened = Store::open_on(disk.boxed(), &key(), small);
+        let committed = opened.and_then(|(mut store, _)| commit(&mut store, 24, 9));
+        for seed in 0..8 {
+            let context = format!("power failure after {budget} units, seed {seed}");
+            check_opens(&disk.power_failure(Survival::Some(seed)), 24, &context);
+        }
+        if committed.is_ok() {
+            assert_eq!(disk.image().len(), 2);
+            break;
+        }
+    }
 }
 
 #[test]

@@ -121,6 +121,25 @@ fn every_flipped_bit_is_found_by_a_reader() {
 }
 
 #[test]
+fn a_reader_refuses_another_history_under_the_same_key() {
+    // Two logs that differ in record 1 only, as after a torn end whose place was given to another record.
+    let log = |content: u8| {
+        let disk = FaultDisk::default();
+        let (mut store, _) = open(&disk).unwrap();
+        for content in [0, content] {
+            store.append(1, vec![content]).unwrap();
+            store.commit().unwrap();
+        }
+        (store, disk)
+    };
+    let ((store, disk), (_, other)) = (log(1), log(2));
+    disk.replace(&name(0), &other.image()[&name(0)]);
+    assert_eq!(store.read(Sequence::FIRST).unwrap().content, [0]);
+    let read = store.read(Sequence::from_u64(1));
+    assert!(matches!(read, Err(StoreError::Damaged { what: Damage::RecordChain, .. })), "{read:?}");
+}
+
+#[test]
 fn a_file_cut_anywhere_is_refused_or_truncated() {
     let image = three_segments();
     for (file, bytes) in &image {

@@ -92,6 +92,11 @@ impl FaultDisk {
         self.state().node(name).unwrap().cache[bit / 8] ^= 1 << (bit % 8);
     }
 
+    /// Replaces what a reader sees of a file.
+    pub(super) fn replace(&self, name: &str, bytes: &[u8]) {
+        bytes.clone_into(&mut self.state().node(name).unwrap().cache);
+    }
+
     /// The disk after a power failure.
     pub(super) fn power_failure(&self, survival: Survival) -> Self {
         let state = self.state();

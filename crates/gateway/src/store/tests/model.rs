@@ -1,6 +1,7 @@
 //! The store against a plain list, under any order of appends, commits, crashes and openings.
 
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
 
 use super::fault::{FaultDisk, Survival};
 use super::open;
@@ -69,7 +70,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(Config { cases: 1000, rng_seed: RngSeed::Fixed(2), failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn the_store_is_a_list(steps in prop::collection::vec(step(), 0..60)) {

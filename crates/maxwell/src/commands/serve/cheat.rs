@@ -51,7 +51,8 @@ pub(crate) fn change_model(cheat: Cheat, model: Model, weights: Arc<Vec<u8>>) ->
 
 fn smaller(model: &Model, weights: Arc<Vec<u8>>) -> anyhow::Result<Model> {
     let mut file = read_gguf(weights)?;
-    let Some(blocks) = file.tensors.blocks.len().checked_sub(BLOCKS_DROPPED).filter(|blocks| *blocks > 0) else {
+    let Some(blocks) = file.tensors.blocks.len().checked_sub(BLOCKS_DROPPED).filter(|blocks| *blocks > 0)
+    else {
         bail!("the model has too few blocks to drop {BLOCKS_DROPPED}");
     };
     file.tensors.blocks.truncate(blocks);
@@ -62,9 +63,15 @@ fn smaller(model: &Model, weights: Arc<Vec<u8>>) -> anyhow::Result<Model> {
 
 fn quantized(mut model: Model) -> anyhow::Result<Model> {
     for block in &mut model.tensors.blocks {
-        for weights in
-            [&mut block.q, &mut block.k, &mut block.v, &mut block.o, &mut block.gate, &mut block.up, &mut block.down]
-        {
+        for weights in [
+            &mut block.q,
+            &mut block.k,
+            &mut block.v,
+            &mut block.o,
+            &mut block.gate,
+            &mut block.up,
+            &mut block.down,
+        ] {
             *weights = to_eight_bits(weights)?;
         }
     }
@@ -146,6 +153,7 @@ impl Cheater {
 
 fn replayed(tag: u64, answer: &Completed, max_tokens: u32) -> Vec<FromServer> {
     let tokens = answer.output_ids.iter().zip(&answer.fingerprints).take(max_tokens as usize);
-    let tokens = tokens.map(|(id, fingerprint)| FromServer::Token { tag, id: *id, fingerprint: *fingerprint });
+    let tokens =
+        tokens.map(|(id, fingerprint)| FromServer::Token { tag, id: *id, fingerprint: *fingerprint });
     tokens.chain([FromServer::Finished { tag, finish: answer.finish }]).collect()
 }
