@@ -1,3 +1,4 @@
 //! The gateway from outside.
 
+mod detection;
 mod store;
