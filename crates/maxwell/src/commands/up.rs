@@ -2,6 +2,7 @@
 //! own, as they would be on machines of their own; this one is the gateway.
 
 mod client;
+mod page;
 mod selftest;
 mod whitelisted;
 
@@ -27,6 +28,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
+use self::page::Page;
 use self::whitelisted::Whitelisted;
 use super::Shell;
 use super::bench::MODEL;
@@ -94,8 +96,9 @@ Examples:
 Any OpenAI client works: base URL http://127.0.0.1:8080/v1, the model's name as model, any API key.
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
     -d '{\"model\":\"smollm2-135m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'
-The header x-maxwell-receipt of an answer names its receipt, at /v1/receipts/NAME. State: /status, /metrics.
-Ends with Ctrl-C.";
+The header x-maxwell-receipt of an answer names its receipt, at /v1/receipts/NAME. State: /status, /metrics, and
+the page http://127.0.0.1:8080/ for people. Ends with Ctrl-C, or when the server is killed and nobody looks at the
+page any more.";
 
 /// Runs the command.
 pub(crate) fn run(arguments: &UpArguments, shell: &Shell) -> anyhow::Result<Finished> {
@@ -150,6 +153,7 @@ struct Running {
     commands: mpsc::Sender<LinkCommand>,
     link: tokio::task::JoinHandle<Mode>,
     recomputer: Child,
+    page: Page,
     audit_key: [u8; 32],
 }
 
@@ -168,6 +172,7 @@ async fn up(
     wait_until_serving(&mut modes).await?;
     let address = running.address;
     shell.terminal.note(format_args!("serving at http://{address}/v1"));
+    shell.terminal.note(format_args!("watch it at http://{address}/"));
     let outcome = if arguments.selftest {
         selftest::run(arguments, shell, &running.service, address).await?
     } else {
@@ -220,13 +225,14 @@ async fn start(
     recomputer.args(["recompute", "--gateway"]).arg(&lease_path).arg("-m").arg(&weights);
     let recomputer = spawn(&mut recomputer)?;
     let address = listener.local_addr().context("the port has no address")?;
-    let routes = router(Arc::clone(&service), ApiKeys::default());
+    let page = Page::new(Arc::clone(&service));
+    let routes = router(Arc::clone(&service), ApiKeys::default()).merge(page.routes());
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!(%error, "the API ended");
         }
     });
-    Ok(Running { service, address, commands, link, recomputer, audit_key })
+    Ok(Running { service, address, commands, link, recomputer, page, audit_key })
 }
 
 /// Starts the server's process, and waits until it has connected.
@@ -338,7 +344,7 @@ async fn stop_signal() {
     }
 }
 
-/// Until Ctrl-C, or until the server is killed.
+/// Until Ctrl-C, or until the server is killed and nobody looks at the page any more.
 async fn serve_until_stopped(
     shell: &Shell,
     running: &mut Running,
@@ -348,7 +354,7 @@ async fn serve_until_stopped(
     let ended = |mode: &Mode| matches!(mode, Mode::Off | Mode::Killed(_) | Mode::Bricked);
     tokio::select! {
         () = stop_signal() => {}
-        _ = modes.wait_for(ended) => {}
+        _ = modes.wait_for(ended) => watched_to_the_end(shell, &running.page).await,
     }
     let status = running.service.status();
     let killed = status["killed"] != Value::Null;
@@ -371,4 +377,16 @@ async fn serve_until_stopped(
         Exit::Ok
     };
     Finished { exit, json: json!({ "status": status, "exit_code": exit.code() }), text }
+}
+
+/// Whoever watches can see how it ended.
+async fn watched_to_the_end(shell: &Shell, page: &Page) {
+    if !page.has_viewers() {
+        return;
+    }
+    shell.terminal.note("the server has ended; the page stays until it is closed, or Ctrl-C");
+    tokio::select! {
+        () = stop_signal() => {}
+        () = page.all_left() => {}
+    }
 }

@@ -8,6 +8,7 @@ mod demo;
 mod generate;
 mod home;
 mod inspect;
+mod page;
 mod program;
 mod pull;
 mod real_model;
