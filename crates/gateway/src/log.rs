@@ -1,5 +1,6 @@
 //! The gateway's log: records on top of the store. Never says that something is recorded before it is durable.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::id::ChainHash;
@@ -10,8 +11,21 @@ use crate::store::{Committer, Store, StoreError};
 /// A disk that takes longer than this for one record is as good as broken.
 const DURABLE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why something is not recorded.
-pub type LogError = StoreError;
+/// Why something is not recorded, or a log not opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LogError {
+    /// The store below.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record that was sealed with the right key and still is none: another version wrote it.
+    #[error("record {sequence} of the log is none that this build reads: {error}")]
+    Record {
+        /// Its number.
+        sequence: u64,
+        /// What is wrong with it.
+        error: protocol::Error,
+    },
+}
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +39,39 @@ pub struct Durable {
 /// The open log.
 pub struct Log {
     store: Committer,
+    waiting: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Log {
-    /// On an open store.
+    /// On an open store, all of which is read once.
     ///
     /// # Errors
-    /// Those of [`Committer::start`].
+    /// [`LogError`].
     pub fn new(store: Store) -> Result<Self, LogError> {
-        Ok(Self { store: Committer::start(store)? })
+        let mut waiting = BTreeMap::new();
+        for stored in store.iter_from(store.oldest()) {
+            let stored = stored?;
+            let sequence = stored.sequence.as_u64();
+            let record = Record::decode(stored.kind, &stored.content);
+            match record.map_err(|error| LogError::Record { sequence, error })? {
+                Record::Answered(answered) if answered.picked => {
+                    waiting.insert(answered.tag, answered.claim.encode());
+                }
+                Record::Judged { tag, .. } => {
+                    waiting.remove(&tag);
+                }
+                Record::Answered(_)
+                | Record::Started { .. }
+                | Record::Killed { .. }
+                | Record::Revealed { .. } => {}
+            }
+        }
+        Ok(Self { store: Committer::start(store)?, waiting })
+    }
+
+    /// Claims that were picked before this start and have no outcome, by tag. Empty from then on.
+    pub fn take_waiting(&mut self) -> BTreeMap<u64, Vec<u8>> {
+        std::mem::take(&mut self.waiting)
     }
 
     /// Writes a record and waits until it is durable, together with others that wait.
@@ -51,6 +89,52 @@ impl Log {
     /// # Errors
     /// The one that ended all writing.
     pub fn check(&self) -> Result<(), LogError> {
-        self.store.check()
+        Ok(self.store.check()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::lease::Outcome;
+    use protocol::{Claim, ClientSeed, FinishReason, ModelCommitment, Nonce, SamplingSettings, Seed};
+
+    use super::*;
+    use crate::record::Answered;
+    use crate::store::{StoreKey, StoreOptions};
+
+    fn claim() -> Claim {
+        Claim {
+            version: 1,
+            numerics: "test".into(),
+            model: ModelCommitment::from_bytes([1; 32]),
+            template: None,
+            prompt_ids: vec![1, 2],
+            settings: SamplingSettings::greedy(),
+            client_seed: ClientSeed::from_bytes([0; 32]),
+            nonce: Nonce::from_bytes([2; 32]),
+            seed: Seed::from_bytes([0; 32]),
+            output_ids: Vec::new(),
+            finish: FinishReason::ReaderLeft,
+            output_bytes: Vec::new(),
+            fingerprints: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn picks_without_an_outcome_outlive_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = StoreKey::from_bytes([5; 32]);
+        let options = StoreOptions { segment_bytes: 1 << 20, segments_max: 4, pending_bytes_max: 1 << 20 };
+        let open = || Log::new(Store::open(folder.path(), &key, options).unwrap().0).unwrap();
+        let log = open();
+        for (tag, picked) in [(1, true), (2, false), (3, true)] {
+            let answered = Answered { tag, picked, response: [0; 32], claim: claim() };
+            log.append_wait(&Record::Answered(Box::new(answered))).unwrap();
+        }
+        log.append_wait(&Record::Judged { tag: 1, outcome: Outcome::Pass }).unwrap();
+        drop(log);
+        let mut log = open();
+        assert_eq!(log.take_waiting(), BTreeMap::from([(3, claim().encode())]));
+        assert!(log.take_waiting().is_empty());
     }
 }

@@ -64,9 +64,7 @@ mod tests {
         recent.add(255, Outcome::Fail { reason: "output_token".to_owned(), position: Some(2) }, 700);
         recent.add(256, Outcome::Unverifiable { missing: "model_missing".to_owned() }, 800);
         let json = recent.to_json();
-        let row = |tag: &str, outcome: &str, reason: Value, position: Value, after_ms: u64| {
-            json!({ "tag": tag, "outcome": outcome, "reason": reason, "position": position, "after_ms": after_ms })
-        };
+        let row = |tag: &str, outcome: &str, reason: Value, position: Value, after_ms: u64| json!({ "tag": tag, "outcome": outcome, "reason": reason, "position": position, "after_ms": after_ms });
         let null = Value::Null;
         let missing = json!("model_missing");
         assert_eq!(json[0], row("0000000000000100", "unverifiable", missing, null.clone(), 800));

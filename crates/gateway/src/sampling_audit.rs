@@ -3,21 +3,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::ClaimDigest;
 use protocol::lease::Outcome;
 
-use crate::record::Record;
+use crate::record::{Answered, Record};
 use crate::sampling::{AuditPolicy, AuditSampler};
 
-/// One run of the gateway, from its start to the revelation of its key.
+/// The runs of a gateway in one log, each from its start to the revelation of its key.
 #[derive(Debug, Default)]
 pub struct SamplingAudit {
-    commitment: Option<([u8; 32], AuditPolicy)>,
-    revealed: Option<[u8; 32]>,
-    /// Tag, digest, tokens, and whether it was picked.
-    answers: BTreeMap<u64, (protocol::ClaimDigest, u64, bool)>,
+    runs: Vec<Run>,
+    answers: BTreeMap<u64, Answer>,
     judged: BTreeSet<u64>,
     counts: AuditCounts,
     found: Vec<AuditFinding>,
+}
+
+#[derive(Debug)]
+struct Run {
+    commitment: [u8; 32],
+    policy: AuditPolicy,
+    revealed: Option<[u8; 32]>,
+    /// Whether it has answers: without any, nobody needs its key.
+    is_used: bool,
+}
+
+#[derive(Debug)]
+struct Answer {
+    /// Index into the runs.
+    run: Option<usize>,
+    digest: ClaimDigest,
+    tokens: u64,
+    picked: bool,
 }
 
 /// How many of what.
@@ -44,7 +61,7 @@ pub enum AuditFinding {
     /// The key that was revealed is not the one that was committed to.
     #[error("the revealed audit key is not the committed one")]
     WrongKey,
-    /// The key should have been picked and was not.
+    /// The answer should have been picked and was not.
     #[error("answer {tag:016x} should have been picked and was not")]
     Skipped {
         /// The answer.
@@ -77,7 +94,7 @@ pub struct AuditReport {
     pub counts: AuditCounts,
     /// Picks without an outcome.
     pub waiting: u64,
-    /// Whether the key was revealed, so that coins could be checked.
+    /// Whether the key of every run with answers was revealed, so that all coins could be checked.
     pub is_revealed: bool,
     /// What is wrong, in the order of the log, then of tags.
     pub findings: Vec<AuditFinding>,
@@ -94,30 +111,40 @@ impl SamplingAudit {
         match record {
             Record::Started { audit_key, rate_ppb, floor_ppb } => {
                 let policy = AuditPolicy { rate_ppb: *rate_ppb, floor_ppb: *floor_ppb };
-                self.commitment = Some((*audit_key, policy));
+                self.runs.push(Run { commitment: *audit_key, policy, revealed: None, is_used: false });
             }
-            Record::Answered(answered) => {
-                if self.commitment.is_none() {
-                    self.found.push(AuditFinding::NoStart);
-                }
-                let claim = &answered.claim;
-                let tokens = claim.prompt_ids.len().saturating_add(claim.output_ids.len());
-                let tokens = u64::try_from(tokens).unwrap_or(u64::MAX);
-                let answer = (claim.digest(), tokens, answered.picked);
-                if self.answers.insert(answered.tag, answer).is_some() {
-                    self.found.push(AuditFinding::Twice { tag: answered.tag });
-                }
-                self.counts.answers += 1;
-                self.counts.picked += u64::from(answered.picked);
-            }
+            Record::Answered(answered) => self.answer(answered),
             Record::Judged { tag, outcome } => self.judge(*tag, outcome),
             Record::Killed { .. } => {}
-            Record::Revealed { audit_key } => self.revealed = Some(*audit_key),
+            Record::Revealed { audit_key } => match self.runs.last_mut() {
+                Some(run) => run.revealed = Some(*audit_key),
+                None => self.found.push(AuditFinding::NoStart),
+            },
         }
     }
 
+    fn answer(&mut self, answered: &Answered) {
+        match self.runs.last_mut() {
+            Some(run) => run.is_used = true,
+            None => self.found.push(AuditFinding::NoStart),
+        }
+        let claim = &answered.claim;
+        let tokens = claim.prompt_ids.len().saturating_add(claim.output_ids.len());
+        let answer = Answer {
+            run: self.runs.len().checked_sub(1),
+            digest: claim.digest(),
+            tokens: u64::try_from(tokens).unwrap_or(u64::MAX),
+            picked: answered.picked,
+        };
+        if self.answers.insert(answered.tag, answer).is_some() {
+            self.found.push(AuditFinding::Twice { tag: answered.tag });
+        }
+        self.counts.answers += 1;
+        self.counts.picked += u64::from(answered.picked);
+    }
+
     fn judge(&mut self, tag: u64, outcome: &Outcome) {
-        if !self.answers.get(&tag).is_some_and(|(_, _, picked)| *picked) {
+        if !self.answers.get(&tag).is_some_and(|answer| answer.picked) {
             self.found.push(AuditFinding::NotPicked { tag });
         }
         // Outcomes may come twice; the first one counts.
@@ -133,25 +160,28 @@ impl SamplingAudit {
 
     /// Draws all coins again.
     pub fn finish(mut self) -> AuditReport {
-        if let (Some((commitment, policy)), Some(key)) = (self.commitment, self.revealed) {
-            let sampler = AuditSampler::new(key, policy);
-            if sampler.commitment() == commitment {
-                for (tag, (digest, tokens, picked)) in &self.answers {
-                    match (sampler.picks(digest, *tokens), picked) {
-                        (true, false) => self.found.push(AuditFinding::Skipped { tag: *tag }),
-                        (false, true) => self.found.push(AuditFinding::Added { tag: *tag }),
-                        (true, true) | (false, false) => {}
-                    }
-                }
-            } else {
+        let mut samplers = Vec::with_capacity(self.runs.len());
+        for run in &self.runs {
+            let sampler = run.revealed.map(|key| AuditSampler::new(key, run.policy));
+            let fits = sampler.as_ref().is_none_or(|sampler| sampler.commitment() == run.commitment);
+            if !fits {
                 self.found.push(AuditFinding::WrongKey);
+            }
+            samplers.push(sampler.filter(|_| fits));
+        }
+        for (tag, answer) in &self.answers {
+            let Some(sampler) = answer.run.and_then(|run| samplers[run].as_ref()) else { continue };
+            match (sampler.picks(&answer.digest, answer.tokens), answer.picked) {
+                (true, false) => self.found.push(AuditFinding::Skipped { tag: *tag }),
+                (false, true) => self.found.push(AuditFinding::Added { tag: *tag }),
+                (true, true) | (false, false) => {}
             }
         }
         let judged = self.counts.passed + self.counts.failed + self.counts.unverifiable;
         AuditReport {
             counts: self.counts,
             waiting: self.counts.picked.saturating_sub(judged),
-            is_revealed: self.revealed.is_some(),
+            is_revealed: self.runs.iter().all(|run| run.revealed.is_some() || !run.is_used),
             findings: self.found,
         }
     }
@@ -162,7 +192,6 @@ mod tests {
     use protocol::{Claim, ClientSeed, FinishReason, ModelCommitment, Nonce, SamplingSettings, Seed};
 
     use super::*;
-    use crate::record::Answered;
     use crate::sampling::PPB;
 
     const KEY: [u8; 32] = [6; 32];
@@ -233,6 +262,34 @@ mod tests {
             };
             assert_eq!(audit(&changed).findings, expected);
         }
+    }
+
+    #[test]
+    fn each_run_is_checked_with_its_own_key() {
+        let (first, mut second) = (honest(30), honest(60));
+        let AuditPolicy { rate_ppb, floor_ppb } = POLICY;
+        let other = AuditSampler::new([9; 32], POLICY);
+        // The second run has answers and a key of its own; one pick of the first is judged only then.
+        second[0] = Record::Started { audit_key: other.commitment(), rate_ppb, floor_ppb };
+        second.retain(|record| !matches!(record, Record::Judged { .. } | Record::Revealed { .. }));
+        second.retain(|record| !matches!(record, Record::Answered(answered) if answered.tag < 30));
+        for record in &mut second {
+            if let Record::Answered(answered) = record {
+                answered.picked = other.picks(&answered.claim.digest(), 2);
+            }
+        }
+        let mut records = first;
+        let late = records.iter().rposition(|record| matches!(record, Record::Judged { .. })).unwrap();
+        let late = records.remove(late);
+        records.extend(second);
+        records.push(late);
+        let unrevealed = audit(&records);
+        assert_eq!((unrevealed.findings, unrevealed.is_revealed), (vec![], false));
+        records.push(Record::Revealed { audit_key: [9; 32] });
+        let report = audit(&records);
+        assert_eq!((report.findings, report.is_revealed, report.counts.answers), (vec![], true, 60));
+        *records.last_mut().unwrap() = Record::Revealed { audit_key: KEY };
+        assert_eq!(audit(&records).findings, [AuditFinding::WrongKey]);
     }
 
     #[test]

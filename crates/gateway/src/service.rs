@@ -174,13 +174,20 @@ impl Service {
     /// Those of the log.
     pub fn start(
         config: ServiceConfig,
-        log: Log,
+        mut log: Log,
         commands: mpsc::Sender<Command>,
         mode: watch::Receiver<Mode>,
     ) -> Result<Arc<Self>, LogError> {
         let sampler = AuditSampler::new(config.audit_key, config.policy);
         let AuditPolicy { rate_ppb, floor_ppb } = config.policy;
         let audit_key = sampler.commitment();
+        // What an earlier run left comes first, whatever the limit: it was promised.
+        let waiting = log.take_waiting();
+        let backlog_max = config.backlog_max.saturating_add(waiting.len());
+        let mut spool = Spool::new(config.lease_ms, backlog_max);
+        for (tag, claim) in waiting {
+            spool.add(tag, claim, 0).expect("the limit was raised for these");
+        }
         let started = log.append_wait(&Record::Started { audit_key, rate_ppb, floor_ppb })?;
         Ok(Arc::new(Self {
             entry: config.entry,
@@ -192,7 +199,7 @@ impl Service {
             commands,
             mode,
             slots: Arc::new(Semaphore::new(config.in_flight_max)),
-            spool: Mutex::new(Spool::new(config.lease_ms, config.backlog_max)),
+            spool: Mutex::new(spool),
             receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
             next_tag: AtomicU64::new(started.sequence << TAG_BITS),

@@ -1,5 +1,6 @@
 // Keeps the page at the state that the gateway pushes. Everything that comes is text: it is never parsed as HTML, and
-// nothing is computed here, so that the page with and without scripts can't differ.
+// nothing is computed here, so that the page with and without scripts can't differ. Must never leave a server looking
+// well when nothing is known of it any more.
 
 const RETRY_MS = 3000;
 
@@ -72,6 +73,16 @@ const setLink = (text, lost) => {
   document.body.classList.toggle("lost", lost);
 };
 
+const lose = () => {
+  setLink("Connection lost: this is the last known state. The gateway has ended, or has no room for another viewer.", true);
+  const state = byId("state");
+  // A server that was killed stays so.
+  if (state.dataset.tone === "bad") return;
+  state.dataset.tone = "none";
+  setText(state.querySelector("[data-text=mark]"), "○");
+  setText(state.querySelector("[data-text=state]"), "unknown");
+};
+
 const connect = () => {
   const events = new EventSource("/events");
   events.onmessage = (event) => {
@@ -79,7 +90,7 @@ const connect = () => {
     setLink("Live", false);
   };
   events.onerror = () => {
-    setLink("Connection lost: this is the last known state. The gateway has ended, or has no room for another viewer.", true);
+    lose();
     // After a status other than 200 the browser does not try again by itself.
     if (events.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
   };

@@ -210,7 +210,7 @@ fn clock(after_ms: &Value) -> String {
 /// Upper bound on the share of deviating answers, and what it rests on. What could not be replayed may deviate.
 fn bound(passed: u64, failed: u64, unverifiable: u64) -> (String, String) {
     if failed > 0 {
-        return ("none".to_owned(), "an answer was wrong".to_owned());
+        return ("no bound".to_owned(), "an answer was wrong".to_owned());
     }
     let checked = passed.saturating_add(unverifiable);
     let share = Probability::new(CONFIDENCE)

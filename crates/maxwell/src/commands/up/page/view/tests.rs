@@ -43,7 +43,7 @@ fn a_wrong_answer_is_an_alarm_until_and_after_the_server_is_killed() {
     let view = View::of(&status);
     assert!(view.title.starts_with("ALARM: "));
     assert_eq!((view.state.as_str(), view.tone), ("killed", "bad"));
-    assert_eq!(view.bound, "none");
+    assert_eq!(view.bound, "no bound");
     let rows: Vec<_> = view.verdicts.iter().map(|v| (v.time.as_str(), v.outcome, v.why.as_str())).collect();
     assert_eq!(
         rows,
