@@ -25,6 +25,8 @@ use crate::state::{Action, Asked, Event, KillReason, Limits, Mode, State};
 const TICK: Duration = Duration::from_millis(50);
 /// Messages to and from the server that may wait.
 const QUEUE: usize = 1024;
+/// A server that takes longer for one group of weights has stopped reading.
+const GROUP_WITHIN: Duration = Duration::from_secs(60);
 /// Ranges of one challenge, and their length.
 const CHALLENGE_RANGES: usize = 32;
 const CHALLENGE_BYTES: u32 = 4096;
@@ -96,7 +98,6 @@ pub async fn run(
     let (inbound, messages) = mpsc::channel(QUEUE);
     let reading = tokio::spawn(read_messages(reader, inbound));
     let (outbound, to_write) = mpsc::channel(QUEUE);
-    let writing = tokio::spawn(write_messages(writer, to_write));
     let state = State::new(config.limits);
     let mut link = Link {
         config,
@@ -109,12 +110,11 @@ pub async fn run(
         challenges: 0,
         next_challenge_ms: 0,
     };
-    let end = link.run(messages, commands).await;
+    let end = link.run(messages, commands, writer, to_write).await;
     // Killed on every way out: a server that was drained has nothing more to do either.
     let _ = link.child.start_kill();
     let _ = link.child.wait().await;
     reading.abort();
-    writing.abort();
     end
 }
 
@@ -178,9 +178,13 @@ impl Link {
         &mut self,
         mut messages: mpsc::Receiver<Inbound>,
         mut commands: mpsc::Receiver<Command>,
+        mut writer: OwnedWriteHalf,
+        to_write: mpsc::Receiver<Vec<u8>>,
     ) -> Mode {
         self.event(Event::Boot).await;
-        self.upload(&mut messages).await;
+        self.upload(&mut messages, &mut writer).await;
+        // Ends with the link, which owns the other end of the queue.
+        tokio::spawn(write_messages(writer, to_write));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !matches!(self.state.mode(), Mode::Off | Mode::Killed(_) | Mode::Bricked) {
@@ -201,13 +205,16 @@ impl Link {
 
     /// Sends the weights, group by group, each only after it was checked. Anything that comes back meanwhile ends
     /// the server.
-    async fn upload(&mut self, messages: &mut mpsc::Receiver<Inbound>) {
+    async fn upload(&mut self, messages: &mut mpsc::Receiver<Inbound>, writer: &mut OwnedWriteHalf) {
         let head = self.config.head;
         let mut verifier = self.config.verifier.clone();
         let Ok(mut file) = File::open(&self.config.weights).await else {
             return self.event(Event::GroupRefused).await;
         };
-        self.send(&ToServer::Weights { bytes: head.bytes }).await;
+        let announced = frame(&ToServer::Weights { bytes: head.bytes }.encode());
+        if writer.write_all(&announced).await.is_err() {
+            return self.event(Event::Gone).await;
+        }
         let (mut left, mut index) = (head.bytes, 0);
         while left > 0 && matches!(self.state.mode(), Mode::Upload { .. }) {
             let length = left.min(u64::from(head.group_bytes));
@@ -220,10 +227,19 @@ impl Link {
             // The last group makes the server load; from then on it may say that it is ready.
             let message = frame(&ToServer::Group { bytes }.encode());
             self.event(Event::GroupVerified { bytes: length }).await;
-            tokio::select! {
+            let written = tokio::time::timeout(GROUP_WITHIN, writer.write_all(&message));
+            let event = tokio::select! {
                 biased;
-                message = messages.recv(), if left > 0 => self.event(event_of(message)).await,
-                _ = self.outbound.send(message) => {}
+                message = messages.recv(), if left > 0 => Some(event_of(message)),
+                written = written => match written {
+                    Ok(Ok(())) => None,
+                    Ok(Err(_)) => Some(Event::Gone),
+                    // It stopped reading.
+                    Err(_) => Some(Event::Kill(KillReason::LoadLate)),
+                },
+            };
+            if let Some(event) = event {
+                return self.event(event).await;
             }
         }
         // One byte more than the whitelist says is as bad as one less.
@@ -297,11 +313,16 @@ impl Link {
         }
     }
 
-    /// Sends a message, unless the server reads so slowly that the queue is full: a server that stops reading
-    /// stops answering too, and the machine's deadline for silence takes it.
-    async fn send(&self, message: &ToServer) {
-        if self.outbound.send(frame(&message.encode())).await.is_err() {
-            tracing::debug!("the link is closed");
+    /// Sends a message. A server that stops reading until the queue is full has stopped answering, too; waiting for
+    /// it would stop the clock for everybody.
+    async fn send(&mut self, message: &ToServer) {
+        match self.outbound.try_send(frame(&message.encode())) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Box::pin(self.event(Event::Kill(KillReason::Silent))).await;
+            }
+            // The reader sees that the server is gone.
+            Err(mpsc::error::TrySendError::Closed(_)) => tracing::debug!("the link is closed"),
         }
     }
 

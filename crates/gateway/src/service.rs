@@ -88,6 +88,7 @@ pub struct Service {
     commands: mpsc::Sender<Command>,
     mode: watch::Receiver<Mode>,
     slots: Arc<Semaphore>,
+    in_flight_max: usize,
     spool: Mutex<Spool>,
     receipts: Mutex<Receipts>,
     recent: Mutex<RecentVerdicts>,
@@ -199,6 +200,7 @@ impl Service {
             commands,
             mode,
             slots: Arc::new(Semaphore::new(config.in_flight_max)),
+            in_flight_max: config.in_flight_max,
             spool: Mutex::new(spool),
             receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
@@ -306,6 +308,10 @@ impl Service {
     /// # Errors
     /// Those of the log; the job stays then.
     pub fn judged(&self, tag: u64, outcome: Outcome) -> Result<(), LogError> {
+        if !lock(&self.spool).contains(tag) {
+            tracing::warn!(tag, "an outcome for what does not wait for one");
+            return Ok(());
+        }
         // Recorded twice if two recomputers finish at once; counted once, by the spool.
         self.log.append_wait(&Record::Judged { tag, outcome: outcome.clone() })?;
         if lock(&self.spool).done(tag, &outcome) == Recorded::Ignored {
@@ -357,16 +363,18 @@ impl Service {
         prompt_ids: Vec<u32>,
         chat: bool,
     ) -> Result<Started, Busy> {
-        if lock(&self.spool).is_full() {
-            return Err(Busy::Backlog(self.backlog()));
-        }
         if self.mode() != Mode::Serving {
             return Err(Busy::NotServing(self.mode()));
         }
         self.log.check().map_err(Busy::Log)?;
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            return Err(Busy::Full(self.slots.available_permits()));
+            return Err(Busy::Full(self.in_flight_max));
         };
+        // Every answer that is being written may be picked, and a pick must find room.
+        let in_flight = self.in_flight_max.saturating_sub(self.slots.available_permits());
+        if !lock(&self.spool).has_room(in_flight) {
+            return Err(Busy::Backlog(self.backlog()));
+        }
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         lock(&self.receipts).pending.insert(tag);

@@ -83,9 +83,14 @@ impl Spool {
         oldest.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
     }
 
-    /// Whether the next sampled answer would find no room.
-    pub fn is_full(&self) -> bool {
-        self.jobs.len() >= self.jobs_max
+    /// Whether the job waits for an outcome.
+    pub fn contains(&self, tag: u64) -> bool {
+        self.jobs.contains_key(&tag)
+    }
+
+    /// Whether so many more jobs would find room.
+    pub fn has_room(&self, jobs: usize) -> bool {
+        self.jobs.len().saturating_add(jobs) <= self.jobs_max
     }
 }
 

@@ -147,7 +147,9 @@ fn check_headers(head: &str, kind: &str) {
 /// Nothing that the policy would refuse, and every asset from here.
 fn check_html(html: &str) {
     let html = html.to_lowercase();
-    for inline in ["<style", " style=", " onload=", " onclick=", " onerror=", "javascript:", "://", "<base", "<form"] {
+    for inline in
+        ["<style", " style=", " onload=", " onclick=", " onerror=", "javascript:", "://", "<base", "<form"]
+    {
         assert!(!html.contains(inline), "{inline} in the page");
     }
     let mut scripts = html.split("<script").skip(1);
@@ -179,13 +181,22 @@ fn the_page_shows_the_status_and_changes_with_it() {
     assert_eq!(commitment.len(), 64);
     assert!(html.contains(&format!("title=\"{commitment}\"")), "the whole commitment is in the page");
     let status = &first["status"];
-    assert_eq!((&status["mode"], &status["requests"], &status["recent"]), (&"serving".into(), &0.into(), &json!([])));
+    assert_eq!(
+        (&status["mode"], &status["requests"], &status["recent"]),
+        (&"serving".into(), &0.into(), &json!([]))
+    );
 
     up.ask();
     let changed = events.until(|event| event["status"]["pass"] == 1);
     let status = &changed["status"];
-    assert_eq!((&status["requests"], &status["answers"], &status["sampled"]), (&1.into(), &1.into(), &1.into()));
-    assert_eq!((&status["recent"][0]["outcome"], &status["recent"][0]["position"]), (&"pass".into(), &Value::Null));
+    assert_eq!(
+        (&status["requests"], &status["answers"], &status["sampled"]),
+        (&1.into(), &1.into(), &1.into())
+    );
+    assert_eq!(
+        (&status["recent"][0]["outcome"], &status["recent"][0]["position"]),
+        (&"pass".into(), &Value::Null)
+    );
     assert_eq!(changed["view"]["bound"], "≤ 99 %");
     let tag = status["recent"][0]["tag"].as_str().unwrap();
     assert!(up.get("/").1.contains(tag), "the page has the verdict without any script");
@@ -220,5 +231,9 @@ fn an_alarm_is_shown_until_the_page_is_closed() {
     check_html(&html);
     assert!(html.contains("ALARM: an answer is not what the model gives") && html.contains("killed (audit)"));
     drop(events);
-    assert_eq!(up.child.wait().unwrap().code(), Some(3), "it ends when nobody watches, and says what was found");
+    assert_eq!(
+        up.child.wait().unwrap().code(),
+        Some(3),
+        "it ends when nobody watches, and says what was found"
+    );
 }

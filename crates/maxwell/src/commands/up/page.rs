@@ -58,7 +58,9 @@ impl Page {
 
     /// To be merged into the gateway's.
     pub(super) fn routes(&self) -> Router {
-        let asset = |kind: &'static str, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
+        let asset = |kind: &'static str, text: &'static str| {
+            get(async move || ([(header::CONTENT_TYPE, kind)], text))
+        };
         Router::new()
             .route("/", get(index))
             .route("/events", get(events))
@@ -114,7 +116,8 @@ async fn index(State(page): State<Page>) -> Response {
 async fn events(State(page): State<Page>) -> Response {
     let Ok(place) = Arc::clone(&page.places).try_acquire_owned() else {
         let headers = [(header::RETRY_AFTER, "10")];
-        return (StatusCode::SERVICE_UNAVAILABLE, headers, "too many look at this page; close one").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, headers, "too many look at this page; close one")
+            .into_response();
     };
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

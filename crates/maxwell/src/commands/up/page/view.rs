@@ -88,7 +88,7 @@ impl View {
         let alarm = alarm(status);
         let lag = match number("backlog") {
             0 => "all caught up".to_owned(),
-            _ => format!("the oldest since {}.{} s", number("lag_ms") / 1000, number("lag_ms") / 100 % 10),
+            _ => format!("the oldest for {}.{} s", number("lag_ms") / 1000, number("lag_ms") / 100 % 10),
         };
         Self {
             title: format!("{}{model} - Maxwell", if alarm.is_some() { "ALARM: " } else { "" }),

@@ -20,7 +20,7 @@ fn an_honest_run_has_counts_and_a_bound_but_no_alarm() {
     assert_eq!((view.state.as_str(), view.tone), ("serving", "good"));
     assert_eq!((view.requests.as_str(), view.passed.text.as_str()), ("1,234", "118"));
     assert_eq!((view.passed.tone, view.failed.tone), ("good", "none"));
-    assert_eq!((view.backlog.as_str(), view.lag.as_str()), ("2", "the oldest since 1.2 s"));
+    assert_eq!((view.backlog.as_str(), view.lag.as_str()), ("2", "the oldest for 1.2 s"));
     // 1 - 0.01^(1/118) = 3.828 %.
     assert_eq!((view.bound.as_str(), view.bound_note.as_str()), ("≤ 3.9 %", "after 118 clean checks"));
     assert_eq!(view.alarm, None);
@@ -76,7 +76,11 @@ fn bounds_are_rounded_up_and_count_what_could_not_be_replayed() {
         (0, 5, "≤ 100 %"),
         (1_000_000, 0, "≤ 0.00047 %"),
     ] {
-        assert_eq!(bound(passed, 0, unverifiable).0, expected, "{passed} passed, {unverifiable} not replayed");
+        assert_eq!(
+            bound(passed, 0, unverifiable).0,
+            expected,
+            "{passed} passed, {unverifiable} not replayed"
+        );
     }
 }
 
