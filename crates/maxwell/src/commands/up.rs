@@ -35,6 +35,7 @@ use super::bench::MODEL;
 use super::pull::pull_package;
 use super::serve::cheat::Cheat;
 use crate::decimal::ppm;
+use crate::home::read_bounded;
 use crate::keys::store_secret;
 use crate::models;
 use crate::output::{Exit, Finished};
@@ -46,6 +47,10 @@ pub(super) const STORE: StoreOptions =
 const IN_FLIGHT_MAX: usize = 32;
 /// Sampled answers that may wait.
 const BACKLOG_MAX: usize = 1024;
+/// Largest file of API keys.
+const MAX_API_KEYS_BYTES: usize = 1 << 20;
+/// Shorter keys can be guessed.
+const MIN_API_KEY_BYTES: usize = 16;
 /// Messages to the link that may wait.
 const COMMANDS: usize = 256;
 /// A recomputer that takes longer has lost its job.
@@ -82,6 +87,9 @@ pub(crate) struct UpArguments {
     /// Port on this machine; 0 for any that is free
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     port: u16,
+    /// Answer only to the API keys in this file, one a line; without it everybody on this machine may ask
+    #[arg(long, value_name = "FILE", conflicts_with = "selftest")]
+    api_keys: Option<PathBuf>,
     /// Keep the log in this new folder; otherwise it is removed at the end
     #[arg(long, value_name = "FOLDER")]
     log: Option<PathBuf>,
@@ -106,6 +114,7 @@ pub(crate) fn run(arguments: &UpArguments, shell: &Shell) -> anyhow::Result<Fini
         pull_package(shell, MODEL)?;
     }
     let opened = models::open(&shell.home, shell.terminal, &arguments.model)?;
+    let keys = arguments.api_keys.as_deref().map(read_api_keys).transpose()?.unwrap_or_default();
     let whitelisted = Whitelisted::new(&opened, &arguments.model)?;
     drop(opened);
     let folder = RunFolder::new(arguments.log.as_deref(), &shell.home.folder("up")?)?;
@@ -114,7 +123,24 @@ pub(crate) fn run(arguments: &UpArguments, shell: &Shell) -> anyhow::Result<Fini
         .enable_all()
         .build()
         .context("can't start threads")?;
-    runtime.block_on(up(arguments, shell, whitelisted, &folder))
+    runtime.block_on(up(arguments, shell, whitelisted, keys, &folder))
+}
+
+/// One key a line; empty lines and those that begin with # do not count.
+fn read_api_keys(path: &Path) -> anyhow::Result<ApiKeys> {
+    let text = String::from_utf8(read_bounded(path, MAX_API_KEYS_BYTES)?)
+        .with_context(|| format!("{} is not UTF-8", path.display()))?;
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let guessable =
+        |key: &str| key.len() < MIN_API_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic());
+    if lines().next().is_none() || lines().any(guessable) {
+        // The key itself is not quoted: errors end up in logs.
+        bail!(
+            "{}: give one key a line, each of at least {MIN_API_KEY_BYTES} printable ASCII characters",
+            path.display()
+        );
+    }
+    Ok(ApiKeys::new(lines()))
 }
 
 /// Sockets and log of one run.
@@ -161,13 +187,14 @@ async fn up(
     arguments: &UpArguments,
     shell: &Shell,
     whitelisted: Whitelisted,
+    keys: ApiKeys,
     folder: &RunFolder,
 ) -> anyhow::Result<Finished> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port))
         .await
         .with_context(|| format!("port {} is taken; give another --port", arguments.port))?;
     shell.terminal.note("starting: the gateway checks the weights and uploads them, the server loads them");
-    let mut running = start(arguments, whitelisted, folder, listener).await?;
+    let mut running = start(arguments, whitelisted, keys, folder, listener).await?;
     let mut modes = running.service.watch_mode();
     wait_until_serving(&mut modes).await?;
     let address = running.address;
@@ -193,6 +220,7 @@ async fn up(
 async fn start(
     arguments: &UpArguments,
     whitelisted: Whitelisted,
+    keys: ApiKeys,
     folder: &RunFolder,
     listener: TcpListener,
 ) -> anyhow::Result<Running> {
@@ -226,7 +254,7 @@ async fn start(
     let recomputer = spawn(&mut recomputer)?;
     let address = listener.local_addr().context("the port has no address")?;
     let page = Page::new(Arc::clone(&service));
-    let routes = router(Arc::clone(&service), ApiKeys::default()).merge(page.routes());
+    let routes = router(Arc::clone(&service), keys).merge(page.routes());
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!(%error, "the API ended");

@@ -45,6 +45,17 @@ fn a_kept_log_shows_that_every_pick_was_due() {
     stage.run(&["log", "audit-sampling", &folder]).expect(1);
 }
 
+#[test]
+fn api_keys_that_can_be_guessed_are_refused() {
+    let stage = Stage::new();
+    let model = stage.tiny();
+    for keys in ["", "# none\n\n", "short\n", "0123456789abcdef\nwith space in it 1\n"] {
+        let file = stage.write("keys", keys.as_bytes());
+        let ran = stage.run(&["up", "--port", "0", "-m", &model, "--api-keys", &file]).expect(1);
+        assert!(ran.stderr.contains("one key a line"), "{ran:?}");
+    }
+}
+
 fn check_cheat(cheat: &str, reasons: &[&str]) {
     let json = selftest(&["--cheat", cheat]);
     assert_eq!(json["server_killed"], true, "{json}");
