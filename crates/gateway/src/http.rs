@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body as HttpBody, Bytes};
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -97,16 +98,20 @@ fn refuse(status: StatusCode, message: &str, param: Option<&str>) -> Response {
     (status, axum::Json(error_json(message, kind, param))).into_response()
 }
 
-async fn chat(State(app): State<App>, body: Bytes) -> Response {
+async fn chat(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Response {
     answer(app, body, true).await
 }
 
-async fn completions(State(app): State<App>, body: Bytes) -> Response {
+async fn completions(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Response {
     answer(app, body, false).await
 }
 
-async fn answer(app: App, body: Bytes, chat: bool) -> Response {
+async fn answer(app: App, body: Result<Bytes, BytesRejection>, chat: bool) -> Response {
     let began = Instant::now();
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return refuse(rejection.status(), &rejection.body_text(), None),
+    };
     let wanted = match Wanted::parse(&body, chat) {
         Ok(wanted) => wanted,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.message, error.param),
@@ -117,6 +122,7 @@ async fn answer(app: App, body: Bytes, chat: bool) -> Response {
         return refuse(StatusCode::NOT_FOUND, &message, Some("model"));
     }
     let context = entry.context as usize;
+    let field = if chat { "messages" } else { "prompt" };
     let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
     // A long prompt takes a while, and other connections should not wait for it.
     let encoded = tokio::task::spawn_blocking(move || match prompt {
@@ -125,7 +131,7 @@ async fn answer(app: App, body: Bytes, chat: bool) -> Response {
     });
     let prompt_ids = match encoded.await {
         Ok(Ok(ids)) => ids,
-        Ok(Err(error)) => return refuse(StatusCode::BAD_REQUEST, &error.to_string(), Some("messages")),
+        Ok(Err(error)) => return refuse(StatusCode::BAD_REQUEST, &error.to_string(), Some(field)),
         Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the prompt could not be encoded", None),
     };
     if prompt_ids.is_empty() || prompt_ids.len() >= context {
@@ -134,7 +140,7 @@ async fn answer(app: App, body: Bytes, chat: bool) -> Response {
             prompt_ids.len(),
             context.saturating_sub(1)
         );
-        return refuse(StatusCode::BAD_REQUEST, &message, Some("messages"));
+        return refuse(StatusCode::BAD_REQUEST, &message, Some(field));
     }
     let started = match app.service.ask(wanted, prompt_ids, chat).await {
         Ok(started) => started,
@@ -144,9 +150,8 @@ async fn answer(app: App, body: Bytes, chat: bool) -> Response {
     let mut response = match started.body {
         Body::Stream(pieces) => stream(pieces),
         Body::Whole(body) => match body.await {
-            Ok(Ok(bytes)) => ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes)
-                .into_response(),
-            Ok(Err(message)) => refuse(StatusCode::BAD_GATEWAY, &message, None),
+            Ok(Ok(bytes)) => whole(StatusCode::OK, bytes),
+            Ok(Err(bytes)) => whole(StatusCode::BAD_GATEWAY, bytes),
             Err(_) => refuse(StatusCode::BAD_GATEWAY, "the answer was lost", None),
         },
     };
@@ -158,6 +163,11 @@ async fn answer(app: App, body: Bytes, chat: bool) -> Response {
         headers.insert(OVERHEAD_HEADER, value);
     }
     response
+}
+
+/// A body exactly as its receipt has it.
+fn whole(status: StatusCode, bytes: Bytes) -> Response {
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response()
 }
 
 fn stream(mut pieces: mpsc::Receiver<Bytes>) -> Response {
@@ -198,8 +208,10 @@ async fn models(State(app): State<App>) -> axum::Json<Value> {
 
 /// COSE bytes, or a JSON view for who asks for JSON.
 async fn receipt(State(app): State<App>, Path(tag): Path<String>, headers: HeaderMap) -> Response {
-    let Ok(number) = u64::from_str_radix(&tag, 16) else {
-        return refuse(StatusCode::BAD_REQUEST, "a receipt's name has 16 hexadecimal digits", None);
+    // Each receipt has one name.
+    let number = u64::from_str_radix(&tag, 16).ok().filter(|number| tag == format!("{number:016x}"));
+    let Some(number) = number else {
+        return refuse(StatusCode::BAD_REQUEST, "a receipt's name has 16 lowercase hexadecimal digits", None);
     };
     let bytes = match app.service.receipt(number) {
         ReceiptState::Done(bytes) => bytes,

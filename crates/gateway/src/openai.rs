@@ -84,8 +84,7 @@ struct Body {
     min_p: Option<f64>,
     repetition_penalty: Option<f64>,
     seed: Option<i64>,
-    #[serde(default)]
-    stream: bool,
+    stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     n: Option<u32>,
     stop: Option<Stop>,
@@ -147,7 +146,7 @@ impl Wanted {
             prompt,
             settings,
             client_seed: client_seed(body.seed),
-            stream: body.stream,
+            stream: body.stream.unwrap_or(false),
             include_usage: body.stream_options.is_some_and(|options| options.include_usage),
             stops: stops(body.stop)?,
         })

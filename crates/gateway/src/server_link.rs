@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use protocol::FinishReason;
@@ -182,17 +183,22 @@ impl Link {
         to_write: mpsc::Receiver<Vec<u8>>,
     ) -> Mode {
         self.event(Event::Boot).await;
-        self.upload(&mut messages, &mut writer).await;
+        self.upload(&mut messages, &mut commands, &mut writer).await;
         // Ends with the link, which owns the other end of the queue.
         tokio::spawn(write_messages(writer, to_write));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut has_commander = true;
         while !matches!(self.state.mode(), Mode::Off | Mode::Killed(_) | Mode::Bricked) {
             tokio::select! {
                 // The server's messages first: a deadline is missed only if nothing had come.
                 biased;
                 message = messages.recv() => self.event(event_of(message)).await,
-                command = commands.recv() => self.command(command.unwrap_or(Command::Drain)).await,
+                command = commands.recv(), if has_commander => {
+                    // A closed channel is always ready, so asking it again would stop the clock.
+                    has_commander = command.is_some();
+                    self.command(command.unwrap_or(Command::Drain)).await;
+                }
                 _ = tick.tick() => self.tick().await,
             }
         }
@@ -205,7 +211,12 @@ impl Link {
 
     /// Sends the weights, group by group, each only after it was checked. Anything that comes back meanwhile ends
     /// the server.
-    async fn upload(&mut self, messages: &mut mpsc::Receiver<Inbound>, writer: &mut OwnedWriteHalf) {
+    async fn upload(
+        &mut self,
+        messages: &mut mpsc::Receiver<Inbound>,
+        commands: &mut mpsc::Receiver<Command>,
+        writer: &mut OwnedWriteHalf,
+    ) {
         let head = self.config.head;
         let mut verifier = self.config.verifier.clone();
         let Ok(mut file) = File::open(&self.config.weights).await else {
@@ -216,41 +227,38 @@ impl Link {
             return self.event(Event::Gone).await;
         }
         let (mut left, mut index) = (head.bytes, 0);
-        while left > 0 && matches!(self.state.mode(), Mode::Upload { .. }) {
+        while left > 0 {
             let length = left.min(u64::from(head.group_bytes));
             let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
             if file.read_exact(&mut bytes).await.is_err() || verifier.verify(index, &bytes).is_err() {
                 return self.event(Event::GroupRefused).await;
             }
+            if let Ok(message) = messages.try_recv() {
+                return self.event(event_of(Some(message))).await;
+            }
+            let message = frame(&ToServer::Group { bytes }.encode());
+            let end = write_group(writer, &message, messages, commands).await;
+            let sent = end.is_none();
+            // The last group makes the server load; from then on it may say that it is ready.
+            self.event(end.unwrap_or(Event::GroupVerified { bytes: length })).await;
+            if !sent {
+                return;
+            }
             left = left.saturating_sub(length);
             index += 1;
-            // The last group makes the server load; from then on it may say that it is ready.
-            let message = frame(&ToServer::Group { bytes }.encode());
-            self.event(Event::GroupVerified { bytes: length }).await;
-            let written = tokio::time::timeout(GROUP_WITHIN, writer.write_all(&message));
-            let event = tokio::select! {
-                biased;
-                message = messages.recv(), if left > 0 => Some(event_of(message)),
-                written = written => match written {
-                    Ok(Ok(())) => None,
-                    Ok(Err(_)) => Some(Event::Gone),
-                    // It stopped reading.
-                    Err(_) => Some(Event::Kill(KillReason::LoadLate)),
-                },
-            };
-            if let Some(event) = event {
-                return self.event(event).await;
-            }
         }
         // One byte more than the whitelist says is as bad as one less.
-        if file.read(&mut [0]).await.map_or(true, |more| more > 0) || verifier.finish().is_err() {
+        let longer = file.read(&mut [0]).await.map_or(true, |more| more > 0);
+        if longer || verifier.finish().is_err() || self.state.mode() != Mode::Loading {
             self.event(Event::GroupRefused).await;
         }
     }
 
     async fn tick(&mut self) {
         self.event(Event::Tick).await;
-        if self.state.mode() == Mode::Serving && self.now_ms() >= self.next_challenge_ms {
+        // One challenge at a time: a second one would give the first another deadline.
+        let due = self.now_ms() >= self.next_challenge_ms && !self.state.is_challenged();
+        if self.state.mode() == Mode::Serving && due {
             self.challenge().await;
         }
     }
@@ -371,6 +379,36 @@ impl Link {
             hasher.add(*range, &read_range(&mut file, &head, &self.config.verifier, *range).await?);
         }
         Some(hasher.finish())
+    }
+}
+
+/// Writes one group of weights; gives what ended the upload instead, if something did.
+async fn write_group(
+    writer: &mut OwnedWriteHalf,
+    group: &[u8],
+    messages: &mut mpsc::Receiver<Inbound>,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Option<Event> {
+    let mut written = pin!(tokio::time::timeout(GROUP_WITHIN, writer.write_all(group)));
+    loop {
+        tokio::select! {
+            // The write first: it ends before the server can have read its end, so an answer to the whole of the
+            // last group never counts as one that came too early.
+            biased;
+            written = &mut written => return match written {
+                Ok(Ok(())) => None,
+                Ok(Err(_)) => Some(Event::Gone),
+                // It stopped reading.
+                Err(_) => Some(Event::Kill(KillReason::LoadLate)),
+            },
+            message = messages.recv() => return Some(event_of(message)),
+            command = commands.recv() => match command {
+                Some(Command::Ask { reply, .. }) => drop(reply.send(Reply::Refused)),
+                Some(Command::ReaderLeft(_)) => {}
+                Some(Command::Kill(reason)) => return Some(Event::Kill(reason)),
+                Some(Command::Drain) | None => return Some(Event::Drain),
+            },
+        }
     }
 }
 

@@ -159,8 +159,8 @@ pub struct Started {
 pub enum Body {
     /// Token by token.
     Stream(mpsc::Receiver<Bytes>),
-    /// All at once; an error is a message for the client.
-    Whole(oneshot::Receiver<Result<Bytes, String>>),
+    /// All at once; an error is a body for the client too.
+    Whole(oneshot::Receiver<Result<Bytes, Bytes>>),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -312,6 +312,10 @@ impl Service {
             tracing::warn!(tag, "an outcome for what does not wait for one");
             return Ok(());
         }
+        // First of all: a server that lies does not go on because a disk is slow or broken.
+        if let Outcome::Fail { reason, position } = &outcome {
+            self.raise_alarm(tag, reason, *position);
+        }
         // Recorded twice if two recomputers finish at once; counted once, by the spool.
         self.log.append_wait(&Record::Judged { tag, outcome: outcome.clone() })?;
         if lock(&self.spool).done(tag, &outcome) == Recorded::Ignored {
@@ -323,22 +327,25 @@ impl Service {
             Outcome::Unverifiable { .. } => &self.counters.unverifiable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        lock(&self.recent).add(tag, outcome.clone(), self.now_ms());
-        if let Outcome::Fail { reason, position } = outcome {
-            tracing::error!(tag, reason, ?position, "recomputation failed: the server is killed");
-            let alarm = Alarm { tag, reason, position, after_ms: self.now_ms() };
-            self.alarm.send_if_modified(|first| {
-                let is_first = first.is_none();
-                if is_first {
-                    *first = Some(alarm);
-                }
-                is_first
-            });
-            if self.commands.blocking_send(Command::Kill(KillReason::Audit)).is_err() {
-                tracing::debug!("the server is gone already");
-            }
-        }
+        lock(&self.recent).add(tag, outcome, self.now_ms());
         Ok(())
+    }
+
+    /// Kills the server, and keeps what the first failure was. Blocks until the link has room.
+    fn raise_alarm(&self, tag: u64, reason: &str, position: Option<u32>) {
+        tracing::error!(tag, reason, ?position, "recomputation failed: the server is killed");
+        // Whoever sees that the server is dead finds the alarm.
+        self.alarm.send_if_modified(|first| {
+            let is_first = first.is_none();
+            if is_first {
+                let reason = reason.to_owned();
+                *first = Some(Alarm { tag, reason, position, after_ms: self.now_ms() });
+            }
+            is_first
+        });
+        if self.commands.blocking_send(Command::Kill(KillReason::Audit)).is_err() {
+            tracing::debug!("the server is gone already");
+        }
     }
 
     /// Records how the server ended, and reveals the audit key. Blocks on the disk.
@@ -377,7 +384,6 @@ impl Service {
         }
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        lock(&self.receipts).pending.insert(tag);
         let (nonce, client_seed) = (self.nonces.nonce(tag), wanted.client_seed);
         let message = ToServer::Generate {
             tag,
@@ -392,9 +398,10 @@ impl Service {
         };
         let (reply, replies) = mpsc::unbounded_channel();
         if self.commands.send(Command::Ask { tag, asked, message, reply }).await.is_err() {
-            lock(&self.receipts).pending.remove(&tag);
             return Err(Busy::NotServing(self.mode()));
         }
+        // From here on nothing waits, so a client that leaves cannot stop it half done.
+        lock(&self.receipts).pending.insert(tag);
         let answer = Answer {
             id: format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" }),
             created: unix_ms() / 1000,
@@ -431,7 +438,7 @@ impl Service {
 /// Where an answer goes.
 enum Sink {
     Stream(mpsc::Sender<Bytes>),
-    Whole(Option<oneshot::Sender<Result<Bytes, String>>>),
+    Whole(Option<oneshot::Sender<Result<Bytes, Bytes>>>),
 }
 
 /// One answer while it is written.
@@ -455,7 +462,9 @@ struct Session {
 /// How a session ends.
 enum End {
     Finished(FinishReason),
-    /// The client left, or a stop sequence came: the rest is not wanted.
+    /// A stop sequence came: the rest is not wanted.
+    Stopped,
+    /// The client left. Nothing more goes to it, so that no gap is followed by a proper end.
     Left,
     Failed(String),
 }
@@ -464,18 +473,19 @@ impl Session {
     async fn run(mut self, replies: mpsc::UnboundedReceiver<Reply>) {
         let service = Arc::clone(&self.service);
         let end = self.read(&service.tokenizer, replies).await;
-        if matches!(end, End::Left) && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
+        let unwanted = matches!(end, End::Stopped | End::Left);
+        if unwanted && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
             tracing::debug!("the server is gone already");
         }
         let finish = match &end {
             End::Finished(finish) => *finish,
-            End::Left | End::Failed(_) => FinishReason::ReaderLeft,
+            End::Stopped | End::Left | End::Failed(_) => FinishReason::ReaderLeft,
         };
-        let failed = match end {
-            End::Failed(message) => Some(message),
-            End::Finished(_) | End::Left => None,
+        let body = match end {
+            End::Finished(_) | End::Stopped => self.deliver_end(finish, None).await,
+            End::Failed(message) => self.deliver_end(finish, Some(&message)).await,
+            End::Left => None,
         };
-        let body = self.deliver_end(finish, failed).await;
         // What was delivered is recorded and may be recomputed, whoever ended it.
         if finish != FinishReason::ReaderLeft || !self.output_ids.is_empty() {
             self.record(finish).await;
@@ -494,21 +504,21 @@ impl Session {
     async fn deliver_end(
         &mut self,
         finish: FinishReason,
-        failed: Option<String>,
-    ) -> Option<Result<Bytes, String>> {
-        let last = self.last_bytes(finish, failed.as_deref());
-        match (&self.sink, failed) {
-            (Sink::Stream(_), _) => {
+        failed: Option<&str>,
+    ) -> Option<Result<Bytes, Bytes>> {
+        let last = self.last_bytes(finish, failed);
+        match &self.sink {
+            Sink::Stream(_) => {
                 self.send(last).await;
                 None
             }
-            (Sink::Whole(_), Some(failed)) => Some(Err(failed)),
-            (Sink::Whole(sender), None) => {
+            Sink::Whole(sender) => {
                 if sender.as_ref().is_none_or(oneshot::Sender::is_closed) {
                     return None;
                 }
                 self.hasher.update(&last);
-                Some(Ok(Bytes::from(last)))
+                let last = Bytes::from(last);
+                Some(if failed.is_some() { Err(last) } else { Ok(last) })
             }
         }
     }
@@ -534,8 +544,11 @@ impl Session {
                     // The machine has checked that the id is one.
                     let text = decoder.push(id).unwrap_or_default();
                     let text = self.filter.push(&text);
-                    if !self.show(&text).await || self.filter.is_stopped() {
+                    if !self.show(&text).await {
                         return End::Left;
+                    }
+                    if self.filter.is_stopped() {
+                        return End::Stopped;
                     }
                 }
                 Some(Reply::Finished(finish)) => {
@@ -587,11 +600,13 @@ impl Session {
     fn last_bytes(&self, finish: FinishReason, failed: Option<&str>) -> Vec<u8> {
         let usage = Usage { prompt_tokens: self.prompt_ids.len(), completion_tokens: self.output_ids.len() };
         let reason = openai::finish_reason(finish, self.filter.is_stopped());
-        if matches!(self.sink, Sink::Whole(_)) {
-            return self.answer.whole(&self.text, reason, usage);
-        }
-        if let Some(message) = failed {
-            return Answer::error_chunk(message);
+        match (&self.sink, failed) {
+            (Sink::Whole(_), None) => return self.answer.whole(&self.text, reason, usage),
+            (Sink::Whole(_), Some(message)) => {
+                return openai::error_json(message, "server_error", None).to_string().into_bytes();
+            }
+            (Sink::Stream(_), Some(message)) => return Answer::error_chunk(message),
+            (Sink::Stream(_), None) => {}
         }
         let mut bytes = self.answer.chunk(None, false, Some(reason));
         if self.wanted.include_usage {
@@ -669,6 +684,7 @@ impl Service {
             Ok(durable) => durable,
             Err(error) => {
                 tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");
+                lock(&self.receipts).pending.remove(&tag);
                 return;
             }
         };

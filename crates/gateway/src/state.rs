@@ -249,6 +249,11 @@ impl State {
         self.flights.len()
     }
 
+    /// Whether an answer to a challenge is awaited.
+    pub fn is_challenged(&self) -> bool {
+        self.challenge.is_some()
+    }
+
     /// Takes one event in.
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Action> {
         if matches!(self.mode, Mode::Killed(_) | Mode::Bricked) {

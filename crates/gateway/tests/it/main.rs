@@ -1,4 +1,9 @@
 //! The gateway from outside.
 
+mod api;
+mod breakable_disk;
+mod client;
 mod detection;
+mod fake;
+mod link;
 mod store;
