@@ -231,14 +231,17 @@ impl FakeServer {
 
     /// The next message; challenges on the way are answered as they should be.
     pub(crate) async fn next(&mut self) -> Option<ToServer> {
-        loop {
-            match soon("a message to the server", self.read()).await {
-                Some(ToServer::Readback { challenge, key, ranges }) => {
-                    self.prove(challenge, &key, &ranges).await;
+        let next = async {
+            loop {
+                match self.read().await {
+                    Some(ToServer::Readback { challenge, key, ranges }) => {
+                        self.prove(challenge, &key, &ranges).await;
+                    }
+                    other => return other,
                 }
-                other => return other,
             }
-        }
+        };
+        soon("a message to the server", next).await
     }
 
     /// Everything that still comes, until the link is closed.
