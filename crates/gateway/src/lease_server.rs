@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use protocol::lease::{FromGateway, MAX_LEASE_BYTES, ToGateway};
-use protocol::link::{LENGTH_BYTES, frame};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use protocol::link::frame;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::frames::{FrameEnd, read_frame};
 use crate::service::Service;
 
 /// A recomputer sends short messages only.
@@ -51,14 +52,13 @@ async fn connection(mut stream: UnixStream, service: Arc<Service>) {
 
 /// The next message; `None` if the connection ended or sent something else.
 async fn read(stream: &mut UnixStream) -> Option<ToGateway> {
-    let mut length = [0; LENGTH_BYTES];
-    stream.read_exact(&mut length).await.ok()?;
-    let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
-    if length > MAX_FROM_RECOMPUTER_BYTES {
-        tracing::warn!(length, "a recomputer sent too much");
-        return None;
-    }
-    let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes).await.ok()?;
+    let bytes = match read_frame(stream, MAX_FROM_RECOMPUTER_BYTES).await {
+        Ok(bytes) => bytes,
+        Err(FrameEnd::Gone) => return None,
+        Err(FrameEnd::TooLong(length)) => {
+            tracing::warn!(length, "a recomputer sent too much");
+            return None;
+        }
+    };
     ToGateway::decode(&bytes).inspect_err(|error| tracing::warn!(%error, "a recomputer sent no message")).ok()
 }

@@ -18,6 +18,7 @@
 //! | [`tokenizer_file`] | the model's tokens from the bundle that the whitelist names |
 //! | [`store`] | the record of everything that passed: a sealed, chained log of fixed size |
 
+mod frames;
 pub mod http;
 pub mod lease_server;
 pub mod log;

@@ -96,29 +96,10 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use protocol::lease::Outcome;
-    use protocol::{Claim, ClientSeed, FinishReason, ModelCommitment, Nonce, SamplingSettings, Seed};
 
     use super::*;
-    use crate::record::Answered;
+    use crate::record::{Answered, test_claim};
     use crate::store::{StoreKey, StoreOptions};
-
-    fn claim() -> Claim {
-        Claim {
-            version: 1,
-            numerics: "test".into(),
-            model: ModelCommitment::from_bytes([1; 32]),
-            template: None,
-            prompt_ids: vec![1, 2],
-            settings: SamplingSettings::greedy(),
-            client_seed: ClientSeed::from_bytes([0; 32]),
-            nonce: Nonce::from_bytes([2; 32]),
-            seed: Seed::from_bytes([0; 32]),
-            output_ids: Vec::new(),
-            finish: FinishReason::ReaderLeft,
-            output_bytes: Vec::new(),
-            fingerprints: Vec::new(),
-        }
-    }
 
     #[test]
     fn picks_without_an_outcome_outlive_a_restart() {
@@ -128,13 +109,13 @@ mod tests {
         let open = || Log::new(Store::open(folder.path(), &key, options).unwrap().0).unwrap();
         let log = open();
         for (tag, picked) in [(1, true), (2, false), (3, true)] {
-            let answered = Answered { tag, picked, response: [0; 32], claim: claim() };
+            let answered = Answered { tag, picked, response: [0; 32], claim: test_claim([2; 32]) };
             log.append_wait(&Record::Answered(Box::new(answered))).unwrap();
         }
         log.append_wait(&Record::Judged { tag: 1, outcome: Outcome::Pass }).unwrap();
         drop(log);
         let mut log = open();
-        assert_eq!(log.take_waiting(), BTreeMap::from([(3, claim().encode())]));
+        assert_eq!(log.take_waiting(), BTreeMap::from([(3, test_claim([2; 32]).encode())]));
         assert!(log.take_waiting().is_empty());
     }
 }

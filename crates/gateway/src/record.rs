@@ -170,6 +170,27 @@ fn decode_outcome(decoder: &mut Decoder<'_>) -> Result<Outcome, Error> {
     }
 }
 
+/// A claim for tests that only need one: each nonce gives another.
+#[cfg(test)]
+pub(crate) fn test_claim(nonce: [u8; 32]) -> Claim {
+    use protocol::{ClientSeed, FinishReason, ModelCommitment, Nonce, SamplingSettings, Seed};
+    Claim {
+        version: 1,
+        numerics: "test".into(),
+        model: ModelCommitment::from_bytes([1; 32]),
+        template: None,
+        prompt_ids: vec![1, 2],
+        settings: SamplingSettings::greedy(),
+        client_seed: ClientSeed::from_bytes([0; 32]),
+        nonce: Nonce::from_bytes(nonce),
+        seed: Seed::from_bytes([0; 32]),
+        output_ids: Vec::new(),
+        finish: FinishReason::ReaderLeft,
+        output_bytes: Vec::new(),
+        fingerprints: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -189,30 +189,17 @@ impl SamplingAudit {
 
 #[cfg(test)]
 mod tests {
-    use protocol::{Claim, ClientSeed, FinishReason, ModelCommitment, Nonce, SamplingSettings, Seed};
+    use protocol::Claim;
 
     use super::*;
+    use crate::record::test_claim;
     use crate::sampling::PPB;
 
     const KEY: [u8; 32] = [6; 32];
     const POLICY: AuditPolicy = AuditPolicy { rate_ppb: PPB / 4, floor_ppb: PPB / 4 };
 
     fn claim(tag: u64) -> Claim {
-        Claim {
-            version: 1,
-            numerics: "test".into(),
-            model: ModelCommitment::from_bytes([1; 32]),
-            template: None,
-            prompt_ids: vec![1, 2],
-            settings: SamplingSettings::greedy(),
-            client_seed: ClientSeed::from_bytes([0; 32]),
-            nonce: Nonce::from_bytes(*blake3::hash(&tag.to_le_bytes()).as_bytes()),
-            seed: Seed::from_bytes([0; 32]),
-            output_ids: Vec::new(),
-            finish: FinishReason::Length,
-            output_bytes: Vec::new(),
-            fingerprints: Vec::new(),
-        }
+        test_claim(*blake3::hash(&tag.to_le_bytes()).as_bytes())
     }
 
     /// An honest log of so many answers, all picks judged, the key revealed.

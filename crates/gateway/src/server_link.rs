@@ -9,9 +9,7 @@ use std::time::Duration;
 use protocol::FinishReason;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::group_tree::{GroupVerifier, TreeHead};
-use protocol::link::{
-    ByteRange, FromServer, LENGTH_BYTES, MAX_FROM_SERVER_BYTES, ReadbackHasher, ToServer, frame,
-};
+use protocol::link::{ByteRange, FromServer, MAX_FROM_SERVER_BYTES, ReadbackHasher, ToServer, frame};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -20,6 +18,7 @@ use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::frames::{FrameEnd, read_frame};
 use crate::state::{Action, Asked, Event, KillReason, Limits, Mode, State};
 
 /// How often deadlines are looked at.
@@ -138,19 +137,11 @@ async fn read_messages(mut reader: OwnedReadHalf, inbound: mpsc::Sender<Inbound>
 }
 
 async fn read_message(reader: &mut OwnedReadHalf) -> Inbound {
-    let mut length = [0; LENGTH_BYTES];
-    if reader.read_exact(&mut length).await.is_err() {
-        return Inbound::Gone;
+    match read_frame(reader, MAX_FROM_SERVER_BYTES).await {
+        Ok(bytes) => FromServer::decode(&bytes).map_or(Inbound::Unreadable, Inbound::Message),
+        Err(FrameEnd::Gone) => Inbound::Gone,
+        Err(FrameEnd::TooLong(_)) => Inbound::Unreadable,
     }
-    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-    if length > MAX_FROM_SERVER_BYTES {
-        return Inbound::Unreadable;
-    }
-    let mut bytes = vec![0; length];
-    if reader.read_exact(&mut bytes).await.is_err() {
-        return Inbound::Gone;
-    }
-    FromServer::decode(&bytes).map_or(Inbound::Unreadable, Inbound::Message)
 }
 
 async fn write_messages(mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver<Vec<u8>>) {

@@ -318,7 +318,7 @@ impl Service {
         }
         // Recorded twice if two recomputers finish at once; counted once, by the spool.
         self.log.append_wait(&Record::Judged { tag, outcome: outcome.clone() })?;
-        if lock(&self.spool).done(tag, &outcome) == Recorded::Ignored {
+        if lock(&self.spool).done(tag) == Recorded::Ignored {
             return Ok(());
         }
         let counter = match &outcome {
@@ -641,7 +641,7 @@ impl Session {
             issued_unix_ms: 0,
             mode: ReceiptMode::Exact,
         };
-        let encoded = claim.encode();
+        let job = picked.then(|| claim.encode());
         let record = Record::Answered(Box::new(Answered {
             tag: self.tag,
             picked,
@@ -649,8 +649,7 @@ impl Session {
             claim,
         }));
         let (service, tag) = (Arc::clone(service), self.tag);
-        let waiting =
-            tokio::task::spawn_blocking(move || service.finish_record(tag, &record, receipt, encoded));
+        let waiting = tokio::task::spawn_blocking(move || service.finish_record(tag, &record, receipt, job));
         if let Err(error) = waiting.await {
             tracing::error!(%error, "recording failed");
         }
@@ -678,8 +677,8 @@ impl Session {
 }
 
 impl Service {
-    /// The blocking end of an answer.
-    fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, claim: Vec<u8>) {
+    /// The blocking end of an answer; `job` is its claim if it was picked.
+    fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, job: Option<Vec<u8>>) {
         let durable = match self.log.append_wait(record) {
             Ok(durable) => durable,
             Err(error) => {
@@ -689,9 +688,9 @@ impl Service {
             }
         };
         self.counters.answers.fetch_add(1, Ordering::Relaxed);
-        if matches!(record, Record::Answered(answered) if answered.picked) {
+        if let Some(claim) = job {
             self.counters.sampled.fetch_add(1, Ordering::Relaxed);
-            // Requests are refused before the spool is full, but those that ran then may still fill it.
+            // `ask` keeps room for every answer that is being written.
             if let Err(full) = lock(&self.spool).add(tag, claim, self.now_ms()) {
                 tracing::error!(tag, %full, "a sampled answer waits in the log only");
             }

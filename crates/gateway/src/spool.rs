@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use protocol::lease::Outcome;
-
 /// Jobs and what became of them.
 #[derive(Debug)]
 pub struct Spool {
@@ -64,8 +62,8 @@ impl Spool {
         Some((*tag, &job.claim))
     }
 
-    /// Takes an outcome in. The caller has recorded it durably if it is the first one.
-    pub fn done(&mut self, tag: u64, _outcome: &Outcome) -> Recorded {
+    /// A job has its outcome, which the caller has recorded durably.
+    pub fn done(&mut self, tag: u64) -> Recorded {
         match self.jobs.remove(&tag) {
             Some(_) => Recorded::First,
             None => Recorded::Ignored,
@@ -110,9 +108,9 @@ mod tests {
         assert_eq!(spool.lease(0), Some((9, &[2][..])));
         assert_eq!(spool.lease(99), None);
         assert_eq!(spool.lease(100), Some((7, &[1][..])));
-        assert_eq!(spool.done(7, &Outcome::Pass), Recorded::First);
-        assert_eq!(spool.done(7, &Outcome::Pass), Recorded::Ignored);
-        assert_eq!(spool.done(8, &Outcome::Pass), Recorded::Ignored);
+        assert_eq!(spool.done(7), Recorded::First);
+        assert_eq!(spool.done(7), Recorded::Ignored);
+        assert_eq!(spool.done(8), Recorded::Ignored);
         assert_eq!((spool.backlog(), spool.lag_ms(50)), (1, 20));
         assert_eq!(spool.lease(1000), Some((9, &[2][..])));
     }

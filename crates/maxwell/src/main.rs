@@ -4,6 +4,7 @@
 mod commands;
 mod decimal;
 mod digest;
+mod frames;
 mod generation;
 mod home;
 mod keys;
@@ -11,6 +12,7 @@ mod machine;
 mod models;
 mod output;
 mod progress;
+mod random;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -3,8 +3,9 @@
 //! Nothing here may judge. On the wire as in [`crate::link`].
 
 use crate::claim::MAX_CLAIM_BYTES;
-use crate::encoding::{Decoder, Encoder};
+use crate::encoding::Encoder;
 use crate::error::Error;
+use crate::link::{name, start};
 use crate::verdict::Verdict;
 
 /// Longest message in either direction: one claim, and a little around it.
@@ -110,9 +111,9 @@ impl ToGateway {
     /// The inverse of [`Self::encode`].
     ///
     /// # Errors
-    /// [`Error::FrameSize`], and those of [`Decoder`].
+    /// [`Error::FrameSize`], and those of [`crate::encoding::Decoder`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let mut decoder = start(bytes)?;
+        let mut decoder = start(bytes, MAX_LEASE_BYTES)?;
         let message = match name(bytes) {
             Some("lease") => {
                 decoder.structure("lease", VERSION, 0)?;
@@ -165,9 +166,9 @@ impl FromGateway {
     /// The inverse of [`Self::encode`].
     ///
     /// # Errors
-    /// [`Error::FrameSize`], and those of [`Decoder`].
+    /// [`Error::FrameSize`], and those of [`crate::encoding::Decoder`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let mut decoder = start(bytes)?;
+        let mut decoder = start(bytes, MAX_LEASE_BYTES)?;
         let message = match name(bytes) {
             Some("job") => {
                 decoder.structure("job", VERSION, 2)?;
@@ -188,20 +189,6 @@ impl FromGateway {
         decoder.finish()?;
         Ok(message)
     }
-}
-
-fn start(bytes: &[u8]) -> Result<Decoder<'_>, Error> {
-    if bytes.len() > MAX_LEASE_BYTES {
-        return Err(Error::FrameSize { length: bytes.len(), limit: MAX_LEASE_BYTES });
-    }
-    Ok(Decoder::new(bytes))
-}
-
-/// The name that a structure begins with.
-fn name(bytes: &[u8]) -> Option<&str> {
-    let mut decoder = Decoder::new(bytes);
-    decoder.array_header(8, "a message").ok()?;
-    decoder.text(16, "a message's name").ok()
 }
 
 #[cfg(test)]

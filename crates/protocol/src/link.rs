@@ -317,7 +317,8 @@ impl FromServer {
     }
 }
 
-fn start(bytes: &[u8], limit: usize) -> Result<Decoder<'_>, Error> {
+/// Begins to read a message that may have so many bytes.
+pub(crate) fn start(bytes: &[u8], limit: usize) -> Result<Decoder<'_>, Error> {
     if bytes.len() > limit {
         return Err(Error::FrameSize { length: bytes.len(), limit });
     }
@@ -325,7 +326,7 @@ fn start(bytes: &[u8], limit: usize) -> Result<Decoder<'_>, Error> {
 }
 
 /// The name that a structure begins with.
-fn name(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn name(bytes: &[u8]) -> Option<&str> {
     let mut decoder = Decoder::new(bytes);
     decoder.array_header(8, "a message").ok()?;
     decoder.text(16, "a message's name").ok()

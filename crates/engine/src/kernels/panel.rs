@@ -249,8 +249,6 @@ pub struct PackedMatrix {
     format: FormatId,
     sub_blocks: usize,
     grid: i32,
-    /// For the form of rows: `W = word << shift`, per row.
-    row_shifts: Vec<u8>,
     limbs: Vec<PanelLimbs>,
 }
 
@@ -305,10 +303,6 @@ impl PackedMatrix {
                 format: shape.format,
                 sub_blocks: shape.sub_blocks,
                 grid: weights.grid(),
-                row_shifts: match weights.form() {
-                    Form::Blocks { .. } => Vec::new(),
-                    Form::Rows { shifts, .. } => shifts.to_vec(),
-                },
                 limbs,
             });
             start += shape.lines();
@@ -362,16 +356,12 @@ impl PackedMatrix {
 
     /// Whether rows are shifted after the product.
     pub(super) fn has_row_shifts(&self) -> bool {
-        !self.row_shifts.is_empty()
+        self.format == ROWS
     }
 
     /// Left shifts of a panel's rows, or `None` if they are all zero by form.
     pub(super) fn panel_shifts(&self, panel: usize) -> Option<[u32; PANEL_ROWS]> {
-        let shifts = self.row_shifts.get(panel * PANEL_ROWS..)?;
-        if shifts.is_empty() {
-            return None;
-        }
-        Some(std::array::from_fn(|row| shifts.get(row).map_or(0, |&shift| u32::from(shift))))
+        self.has_row_shifts().then(|| self.limbs[panel].shifts.map(u32::from))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::home::write_atomic;
 use crate::machine;
 use crate::models::{self, RunOptions};
 use crate::output::{Exit, Finished, Misuse};
+use crate::random::random_bytes;
 
 /// blake3 `derive_key` context that turns a seed given as words into 32 bytes.
 const SEED_TEXT_CONTEXT: &str = "maxwell 2026-11 client seed from text v1";
@@ -173,11 +174,7 @@ fn draw_nonce(shell: &Shell) -> anyhow::Result<Nonce> {
 
 /// 32 bytes from the system.
 pub(super) fn random_nonce() -> anyhow::Result<Nonce> {
-    let mut bytes = [0; ID_BYTES];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => Ok(Nonce::from_bytes(bytes)),
-        Err(error) => bail!("the system gives no random numbers: {error}"),
-    }
+    Ok(Nonce::from_bytes(random_bytes()?))
 }
 
 /// 64 hexadecimal digits as they are, anything else hashed.

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::anyhow;
 use clap::Args;
 use protocol::SigningKey;
-use protocol::keys::KEY_BYTES;
 use serde_json::json;
 
 use crate::keys;
 use crate::output::{Exit, Finished};
+use crate::random::random_bytes;
 
 /// Arguments of `maxwell keygen`.
 #[derive(Debug, Args)]
@@ -30,9 +29,7 @@ everybody. Neither file is ever overwritten.";
 
 /// Runs the command.
 pub(crate) fn run(arguments: &KeygenArguments) -> anyhow::Result<Finished> {
-    let mut seed = [0; KEY_BYTES];
-    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system gives no random bytes: {error}"))?;
-    let key = SigningKey::from_seed(seed);
+    let key = SigningKey::from_seed(random_bytes()?);
     keys::store_new(&arguments.out, &key)?;
     let public = key.verifying_key();
     let public_file = keys::public_path(&arguments.out);

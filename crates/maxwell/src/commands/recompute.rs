@@ -1,7 +1,7 @@
 //! `maxwell recompute`: leases sampled answers from a gateway, replays them on its own copy of the weights, and says
 //! what came out. Never judges by anything but the replay.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
@@ -12,10 +12,11 @@ use clap::Args;
 use engine::Engine;
 use protocol::Claim;
 use protocol::lease::{FromGateway, MAX_LEASE_BYTES, Outcome, ToGateway};
-use protocol::link::{LENGTH_BYTES, frame};
+use protocol::link::frame;
 use serde_json::json;
 
 use super::Shell;
+use crate::frames::read_frame;
 use crate::models::{self, RunOptions};
 use crate::output::{Exit, Finished};
 
@@ -87,17 +88,9 @@ fn replay(engine: &Engine, claim: &[u8]) -> anyhow::Result<Outcome> {
 
 /// One question and its answer; `None` if the gateway is gone.
 fn ask(gateway: &mut UnixStream, question: &ToGateway) -> anyhow::Result<Option<FromGateway>> {
-    let mut length = [0; LENGTH_BYTES];
-    if gateway.write_all(&frame(&question.encode())).is_err() || gateway.read_exact(&mut length).is_err() {
+    if gateway.write_all(&frame(&question.encode())).is_err() {
         return Ok(None);
     }
-    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-    if length > MAX_LEASE_BYTES {
-        bail!("the gateway sent a message of {length} bytes; the limit is {MAX_LEASE_BYTES}");
-    }
-    let mut bytes = vec![0; length];
-    if gateway.read_exact(&mut bytes).is_err() {
-        return Ok(None);
-    }
+    let Some(bytes) = read_frame(gateway, MAX_LEASE_BYTES)? else { return Ok(None) };
     Ok(Some(FromGateway::decode(&bytes)?))
 }

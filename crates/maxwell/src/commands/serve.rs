@@ -20,11 +20,12 @@ use model::Model;
 use model::commitment::calibrate_file;
 use model::import::read_gguf;
 use protocol::FinishReason;
-use protocol::link::{FromServer, LENGTH_BYTES, MAX_TO_SERVER_BYTES, ToServer, frame, readback_digest};
+use protocol::link::{FromServer, MAX_TO_SERVER_BYTES, ToServer, frame, readback_digest};
 use serde_json::json;
 
 use self::cheat::{Cheat, Cheater};
 use super::Shell;
+use crate::frames::read_frame;
 use crate::machine;
 use crate::models::RunOptions;
 use crate::output::{Exit, Finished};
@@ -87,14 +88,7 @@ impl Link {
 }
 
 fn receive(reader: &mut impl Read) -> anyhow::Result<ToServer> {
-    let mut length = [0; LENGTH_BYTES];
-    reader.read_exact(&mut length).context("the gateway ended the link")?;
-    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-    if length > MAX_TO_SERVER_BYTES {
-        bail!("the gateway sent a message of {length} bytes; the limit is {MAX_TO_SERVER_BYTES}");
-    }
-    let mut bytes = vec![0; length];
-    reader.read_exact(&mut bytes).context("the gateway ended the link")?;
+    let bytes = read_frame(reader, MAX_TO_SERVER_BYTES)?.context("the gateway ended the link")?;
     Ok(ToServer::decode(&bytes)?)
 }
 

@@ -39,6 +39,7 @@ use crate::home::read_bounded;
 use crate::keys::store_secret;
 use crate::models;
 use crate::output::{Exit, Finished};
+use crate::random::random_bytes;
 
 /// The answers kept: 16 segments of 64 MiB.
 pub(super) const STORE: StoreOptions =
@@ -113,10 +114,8 @@ pub(crate) fn run(arguments: &UpArguments, shell: &Shell) -> anyhow::Result<Fini
     if arguments.model == MODEL && models::find(&shell.home, MODEL).is_err() {
         pull_package(shell, MODEL)?;
     }
-    let opened = models::open(&shell.home, shell.terminal, &arguments.model)?;
     let keys = arguments.api_keys.as_deref().map(read_api_keys).transpose()?.unwrap_or_default();
-    let whitelisted = Whitelisted::new(&opened, &arguments.model)?;
-    drop(opened);
+    let whitelisted = Whitelisted::new(shell, models::find(&shell.home, &arguments.model)?)?;
     let folder = RunFolder::new(arguments.log.as_deref(), &shell.home.folder("up")?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -231,7 +230,7 @@ async fn start(
     let link = tokio::spawn(server_link::run(config, stream, child, received, mode_sender));
     let config = service_config(arguments, whitelisted)?;
     let audit_key = config.audit_key;
-    let store_key: [u8; 32] = random()?;
+    let store_key: [u8; 32] = random_bytes()?;
     if folder.keep {
         // Whoever may read the log's folder may read the log: here both are the operator.
         store_secret(&folder.path.join(LOG_KEY_FILE), &hex::encode(store_key))?;
@@ -302,9 +301,9 @@ fn service_config(arguments: &UpArguments, whitelisted: Whitelisted) -> anyhow::
     Ok(ServiceConfig {
         entry: whitelisted.entry,
         tokenizer: whitelisted.tokenizer,
-        key: SigningKey::from_seed(random()?),
-        seed_key: random()?,
-        audit_key: random()?,
+        key: SigningKey::from_seed(random_bytes()?),
+        seed_key: random_bytes()?,
+        audit_key: random_bytes()?,
         policy: AuditPolicy { rate_ppb, floor_ppb: rate_ppb },
         in_flight_max: IN_FLIGHT_MAX,
         backlog_max: BACKLOG_MAX,
@@ -331,14 +330,6 @@ fn bind(path: &Path) -> anyhow::Result<UnixListener> {
             path.display()
         )
     })
-}
-
-fn random() -> anyhow::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => Ok(bytes),
-        Err(error) => bail!("the system gives no random numbers: {error}"),
-    }
 }
 
 async fn wait_until_serving(modes: &mut watch::Receiver<Mode>) -> anyhow::Result<()> {

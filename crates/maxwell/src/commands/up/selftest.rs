@@ -62,11 +62,9 @@ pub(super) async fn run(
     }
     drop(progress);
     let last = Instant::now();
-    while service.backlog() > 0 && !over() && last.elapsed() < BACKLOG_WITHIN {
-        tokio::time::sleep(POLL).await;
-    }
     // A kill that was ordered is carried out by the link.
-    while service.alarm().is_some() && !over() && last.elapsed() < BACKLOG_WITHIN {
+    let waits = || service.backlog() > 0 || service.alarm().is_some();
+    while waits() && !over() && last.elapsed() < BACKLOG_WITHIN {
         tokio::time::sleep(POLL).await;
     }
     Ok(judge(arguments, service, answered, began))

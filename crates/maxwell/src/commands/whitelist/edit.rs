@@ -110,13 +110,19 @@ pub(super) fn sign(arguments: &SignArguments, shell: &Shell) -> anyhow::Result<F
 }
 
 /// What the list says about a model, and what lies beside it.
-struct Described {
-    entry: WhitelistEntry,
-    bundle: Vec<u8>,
-    tree: GroupTree,
+pub(in crate::commands) struct Described {
+    pub(in crate::commands) entry: WhitelistEntry,
+    /// The tokenizer, for gateways.
+    pub(in crate::commands) bundle: Vec<u8>,
+    pub(in crate::commands) tree: GroupTree,
 }
 
-fn describe(shell: &Shell, file: &ModelFile, name: String) -> anyhow::Result<Described> {
+/// Reads a model's file once, and describes it under a name.
+pub(in crate::commands) fn describe(
+    shell: &Shell,
+    file: &ModelFile,
+    name: String,
+) -> anyhow::Result<Described> {
     // The tree and the model come from the same bytes, even if the file changes meanwhile.
     let bytes = Arc::new(models::read_model_file(&file.path)?);
     let tree = GroupTree::of(&bytes);
@@ -189,7 +195,8 @@ fn empty() -> Whitelist {
     Whitelist { version: 0, entries: Vec::new(), expires_unix_s: None, revoked: Vec::new() }
 }
 
-fn entry_name(given: Option<&str>, file: &ModelFile) -> anyhow::Result<String> {
+/// The given name, else the pulled one, else one made from the file's.
+pub(in crate::commands) fn entry_name(given: Option<&str>, file: &ModelFile) -> anyhow::Result<String> {
     let name = match (given, &file.name) {
         (Some(name), _) => name.to_owned(),
         (None, Some(name)) => name.clone(),
