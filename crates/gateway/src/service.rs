@@ -4,35 +4,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use protocol::fingerprint::LogitFingerprint;
-use protocol::id::ChainHash;
 use protocol::keys::{SigningKey, VerifyingKey};
 use protocol::lease::Outcome;
 use protocol::link::ToServer;
-use protocol::receipt::{RECEIPT_VERSION, Receipt, ReceiptMode, RequestTag, ResponseHasher, request_digest};
-use protocol::seed::derive_seed;
+use protocol::receipt::{Receipt, ResponseHasher};
 use protocol::whitelist::AuthorizedEntry;
-use protocol::{Claim, FinishReason};
 use serde_json::{Value, json};
-use tokenizer::{StreamDecoder, Tokenizer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokenizer::Tokenizer;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::session::{Session, Sink};
 use crate::log::{Log, LogError};
-use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
+use crate::openai::{Answer, StopFilter, Wanted};
 use crate::recent::RecentVerdicts;
-use crate::record::{Answered, Record};
+use crate::record::Record;
 use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
-use crate::server_link::{Command, Reply};
+use crate::server_link::Command;
 use crate::spool::{Recorded, Spool};
 use crate::state::{Asked, KillReason, Mode};
 
+mod session;
+
 /// Pieces of an answer that wait for a slow client.
 const BODY_QUEUE: usize = 16;
-/// A client that takes nothing for so long is taken to have left.
-const CLIENT_IDLE: Duration = Duration::from_secs(60);
 /// Receipts that can be fetched; older ones are in the log.
 const RECEIPTS_MAX: usize = 1 << 16;
 /// Low bits of a tag: requests of one run. The high bits are the run's first sequence number in the log.
@@ -435,247 +432,6 @@ impl Service {
     }
 }
 
-/// Where an answer goes.
-enum Sink {
-    Stream(mpsc::Sender<Bytes>),
-    Whole(Option<oneshot::Sender<Result<Bytes, Bytes>>>),
-}
-
-/// One answer while it is written.
-struct Session {
-    service: Arc<Service>,
-    tag: u64,
-    templated: bool,
-    answer: Answer,
-    sink: Sink,
-    filter: StopFilter,
-    wanted: Wanted,
-    prompt_ids: Vec<u32>,
-    hasher: ResponseHasher,
-    text: String,
-    output_ids: Vec<u32>,
-    fingerprints: Vec<LogitFingerprint>,
-    /// Given back when the answer is done.
-    _slot: OwnedSemaphorePermit,
-}
-
-/// How a session ends.
-enum End {
-    Finished(FinishReason),
-    /// A stop sequence came: the rest is not wanted.
-    Stopped,
-    /// The client left. Nothing more goes to it, so that no gap is followed by a proper end.
-    Left,
-    Failed(String),
-}
-
-impl Session {
-    async fn run(mut self, replies: mpsc::UnboundedReceiver<Reply>) {
-        let service = Arc::clone(&self.service);
-        let end = self.read(&service.tokenizer, replies).await;
-        let unwanted = matches!(end, End::Stopped | End::Left);
-        if unwanted && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
-            tracing::debug!("the server is gone already");
-        }
-        let finish = match &end {
-            End::Finished(finish) => *finish,
-            End::Stopped | End::Left | End::Failed(_) => FinishReason::ReaderLeft,
-        };
-        let body = match end {
-            End::Finished(_) | End::Stopped => self.deliver_end(finish, None).await,
-            End::Failed(message) => self.deliver_end(finish, Some(&message)).await,
-            End::Left => None,
-        };
-        // What was delivered is recorded and may be recomputed, whoever ended it.
-        if finish != FinishReason::ReaderLeft || !self.output_ids.is_empty() {
-            self.record(finish).await;
-        } else {
-            lock(&service.receipts).pending.remove(&self.tag);
-        }
-        if let (Sink::Whole(sender), Some(body)) = (&mut self.sink, body)
-            && let Some(sender) = sender.take()
-        {
-            // A client that left does not need it.
-            let _ = sender.send(body);
-        }
-    }
-
-    /// Sends the end of a stream, or makes the body: hashed now, sent when the answer is recorded.
-    async fn deliver_end(
-        &mut self,
-        finish: FinishReason,
-        failed: Option<&str>,
-    ) -> Option<Result<Bytes, Bytes>> {
-        let last = self.last_bytes(finish, failed);
-        match &self.sink {
-            Sink::Stream(_) => {
-                self.send(last).await;
-                None
-            }
-            Sink::Whole(sender) => {
-                if sender.as_ref().is_none_or(oneshot::Sender::is_closed) {
-                    return None;
-                }
-                self.hasher.update(&last);
-                let last = Bytes::from(last);
-                Some(if failed.is_some() { Err(last) } else { Ok(last) })
-            }
-        }
-    }
-
-    /// Reads tokens until there are no more, or nobody wants them.
-    async fn read(&mut self, tokenizer: &Tokenizer, mut replies: mpsc::UnboundedReceiver<Reply>) -> End {
-        let mut decoder = StreamDecoder::new(tokenizer);
-        if matches!(self.sink, Sink::Stream(_)) && self.answer.chat {
-            let role = self.answer.chunk(Some(""), true, None);
-            if !self.send(role).await {
-                return End::Left;
-            }
-        }
-        loop {
-            let reply = tokio::select! {
-                reply = replies.recv() => reply,
-                () = closed(&mut self.sink) => return End::Left,
-            };
-            match reply {
-                Some(Reply::Token { id, fingerprint }) => {
-                    self.output_ids.push(id);
-                    self.fingerprints.push(fingerprint);
-                    // The machine has checked that the id is one.
-                    let text = decoder.push(id).unwrap_or_default();
-                    let text = self.filter.push(&text);
-                    if !self.show(&text).await {
-                        return End::Left;
-                    }
-                    if self.filter.is_stopped() {
-                        return End::Stopped;
-                    }
-                }
-                Some(Reply::Finished(finish)) => {
-                    let mut text = self.filter.push(&decoder.finish());
-                    text.push_str(&self.filter.finish());
-                    return if self.show(&text).await { End::Finished(finish) } else { End::Left };
-                }
-                Some(Reply::Refused) => return End::Failed("the server has no room; try again".to_owned()),
-                Some(Reply::Killed(reason)) => {
-                    return End::Failed(format!("the server was stopped: {}", reason.code()));
-                }
-                None => return End::Failed("the server is gone".to_owned()),
-            }
-        }
-    }
-
-    /// Shows a piece of text; false if nobody is there.
-    async fn show(&mut self, text: &str) -> bool {
-        if text.is_empty() {
-            return true;
-        }
-        match self.sink {
-            Sink::Stream(_) => {
-                let chunk = self.answer.chunk(Some(text), false, None);
-                self.send(chunk).await
-            }
-            Sink::Whole(_) => {
-                self.text.push_str(text);
-                true
-            }
-        }
-    }
-
-    /// Sends bytes of a stream, and counts them as delivered if there was room for them in time.
-    async fn send(&mut self, bytes: Vec<u8>) -> bool {
-        let Sink::Stream(sender) = &self.sink else { return true };
-        match tokio::time::timeout(CLIENT_IDLE, sender.reserve()).await {
-            Ok(Ok(place)) => {
-                self.hasher.update(&bytes);
-                place.send(Bytes::from(bytes));
-                true
-            }
-            // Gone, or so slow that it may as well be.
-            Ok(Err(_)) | Err(_) => false,
-        }
-    }
-
-    /// The end of a stream, or the whole body.
-    fn last_bytes(&self, finish: FinishReason, failed: Option<&str>) -> Vec<u8> {
-        let usage = Usage { prompt_tokens: self.prompt_ids.len(), completion_tokens: self.output_ids.len() };
-        let reason = openai::finish_reason(finish, self.filter.is_stopped());
-        match (&self.sink, failed) {
-            (Sink::Whole(_), None) => return self.answer.whole(&self.text, reason, usage),
-            (Sink::Whole(_), Some(message)) => {
-                return openai::error_json(message, "server_error", None).to_string().into_bytes();
-            }
-            (Sink::Stream(_), Some(message)) => return Answer::error_chunk(message),
-            (Sink::Stream(_), None) => {}
-        }
-        let mut bytes = self.answer.chunk(None, false, Some(reason));
-        if self.wanted.include_usage {
-            bytes.extend(self.answer.usage_chunk(usage));
-        }
-        bytes.extend_from_slice(DONE);
-        bytes
-    }
-
-    /// Writes the answer down, and gives a receipt when it is durable.
-    async fn record(&mut self, finish: FinishReason) {
-        let service = &self.service;
-        let claim = self.claim(finish);
-        let tokens = u64::try_from(self.prompt_ids.len().saturating_add(self.output_ids.len()));
-        let digest = claim.digest();
-        let picked = service.sampler.picks(&digest, tokens.unwrap_or(u64::MAX));
-        let response = self.hasher.digest();
-        let receipt = Receipt {
-            version: RECEIPT_VERSION,
-            gateway: service.key.verifying_key().id(),
-            tag: RequestTag { counter: self.tag, nonce: claim.nonce },
-            model: claim.model,
-            template: claim.template,
-            request: request_digest(&claim.prompt_ids, &claim.settings, &claim.client_seed, &claim.nonce),
-            response,
-            prompt_tokens: u32::try_from(claim.prompt_ids.len()).unwrap_or(u32::MAX),
-            output_tokens: u32::try_from(claim.output_ids.len()).unwrap_or(u32::MAX),
-            finish: finish.into(),
-            claim: Some(digest),
-            chain: ChainHash::from_bytes([0; 32]),
-            sequence: 0,
-            issued_unix_ms: 0,
-            mode: ReceiptMode::Exact,
-        };
-        let job = picked.then(|| claim.encode());
-        let record = Record::Answered(Box::new(Answered {
-            tag: self.tag,
-            picked,
-            response: *response.as_bytes(),
-            claim,
-        }));
-        let (service, tag) = (Arc::clone(service), self.tag);
-        let waiting = tokio::task::spawn_blocking(move || service.finish_record(tag, &record, receipt, job));
-        if let Err(error) = waiting.await {
-            tracing::error!(%error, "recording failed");
-        }
-    }
-
-    fn claim(&self, finish: FinishReason) -> Claim {
-        let entry = self.service.entry.entry();
-        let nonce = self.service.nonces.nonce(self.tag);
-        Claim {
-            version: protocol::claim::CLAIM_VERSION,
-            numerics: entry.numerics.clone(),
-            model: entry.model,
-            template: entry.template.filter(|_| self.templated),
-            prompt_ids: self.prompt_ids.clone(),
-            settings: self.wanted.settings,
-            client_seed: self.wanted.client_seed,
-            nonce,
-            seed: derive_seed(&nonce, &self.wanted.client_seed),
-            output_bytes: self.service.tokenizer.decode_bytes(&self.output_ids).unwrap_or_default(),
-            output_ids: self.output_ids.clone(),
-            finish,
-            fingerprints: self.fingerprints.clone(),
-        }
-    }
-}
-
 impl Service {
     /// The blocking end of an answer; `job` is its claim if it was picked.
     fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, job: Option<Vec<u8>>) {
@@ -712,15 +468,6 @@ impl Service {
             }
             Err(error) => tracing::error!(tag, %error, "no receipt"),
         }
-    }
-}
-
-/// When nobody reads the answer any more.
-async fn closed(sink: &mut Sink) {
-    match sink {
-        Sink::Stream(sender) => sender.closed().await,
-        Sink::Whole(Some(sender)) => sender.closed().await,
-        Sink::Whole(None) => std::future::pending().await,
     }
 }
 
