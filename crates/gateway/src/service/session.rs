@@ -2,7 +2,7 @@
 //! a byte that is not hashed, and never forgets what was shown, whoever ended it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use protocol::fingerprint::LogitFingerprint;
@@ -13,6 +13,7 @@ use protocol::{Claim, FinishReason};
 use tokenizer::{StreamDecoder, Tokenizer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::access::Reservation;
 use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
 use crate::record::{Answered, Record};
 use crate::server_link::{Command, Reply};
@@ -42,6 +43,9 @@ pub(super) struct Session {
     pub(super) text: String,
     pub(super) output_ids: Vec<u32>,
     pub(super) fingerprints: Vec<LogitFingerprint>,
+    /// When the server was asked.
+    pub(super) asked: Instant,
+    pub(super) reserved: Reservation,
     /// Given back when the answer is done.
     pub(super) _slot: OwnedSemaphorePermit,
 }
@@ -60,6 +64,7 @@ impl Session {
     pub(super) async fn run(mut self, replies: mpsc::UnboundedReceiver<Reply>) {
         let service = Arc::clone(&self.service);
         let end = self.read(&service.tokenizer, replies).await;
+        self.settle(&end);
         let unwanted = matches!(end, End::Stopped | End::Left);
         if unwanted && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
             tracing::debug!("the server is gone already");
@@ -85,6 +90,15 @@ impl Session {
             // A client that left does not need it.
             let _ = sender.send(body);
         }
+    }
+
+    /// Gives reserved tokens back that were not used, by own count. A server that failed before its first token has
+    /// used none; a client that left has used its prompt.
+    fn settle(&mut self, end: &End) {
+        let has_failed = matches!(end, End::Failed(_)) && self.output_ids.is_empty();
+        let tokens = self.prompt_ids.len().saturating_add(self.output_ids.len());
+        let used = if has_failed { 0 } else { u32::try_from(tokens).unwrap_or(u32::MAX) };
+        self.reserved.settle(used);
     }
 
     /// Sends the end of a stream, or makes the body: hashed now, sent when the answer is recorded.
@@ -126,6 +140,9 @@ impl Session {
             };
             match reply {
                 Some(Reply::Token { id, fingerprint }) => {
+                    if self.output_ids.is_empty() {
+                        self.service.metrics.first_token.observe(self.asked.elapsed());
+                    }
                     self.output_ids.push(id);
                     self.fingerprints.push(fingerprint);
                     // The machine has checked that the id is one.

@@ -11,8 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use gateway::http::{ApiKeys, router};
+use gateway::access::{Access, AccessRules, Timeouts};
+use gateway::api_keys::{ApiKey, ApiKeys, KeyDigest};
+use gateway::http::router;
 use gateway::lease_server;
+use gateway::limits::Rates;
+use gateway::listen::{self, Stage};
 use gateway::log::Log;
 use gateway::record::Record;
 use gateway::sampling::{AuditPolicy, PPB};
@@ -363,24 +367,51 @@ impl FakeServer {
     }
 }
 
+/// A timeout that no test reaches.
+pub(crate) const FOREVER: Duration = Duration::from_secs(600);
+
+/// The records of keys, in the form that a gateway takes.
+pub(crate) fn api_keys(keys: &[(&str, Rates)]) -> ApiKeys {
+    let mut out = ApiKeys::default();
+    for (name, rates) in keys {
+        let digest = KeyDigest::of(&format!("{name}{name}"));
+        out.add(ApiKey { name: (*name).to_owned(), digest, rates: *rates, revoked: false }).unwrap();
+    }
+    out
+}
+
 /// How a gateway is set up.
 pub(crate) struct Setup {
     pub(crate) rate_ppb: u64,
     pub(crate) in_flight_max: usize,
     pub(crate) backlog_max: usize,
     pub(crate) lease_ms: u64,
-    pub(crate) keys: &'static [&'static str],
+    /// Names of keys and what they may; a key is its name twice. None: everybody may.
+    pub(crate) keys: Vec<(&'static str, Rates)>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) connections_max: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rate_ppb: PPB, in_flight_max: 8, backlog_max: 64, lease_ms: 600_000, keys: &[] }
+        Self {
+            rate_ppb: PPB,
+            in_flight_max: 8,
+            backlog_max: 64,
+            lease_ms: 600_000,
+            keys: Vec::new(),
+            timeouts: Timeouts { head: FOREVER, body_idle: FOREVER, body_total: FOREVER },
+            connections_max: 1000,
+        }
     }
 }
 
 /// A whole gateway on a free port, with its server.
 pub(crate) struct Gateway {
     pub(crate) service: Arc<Service>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) stage: watch::Sender<Stage>,
+    pub(crate) listening: JoinHandle<()>,
     pub(crate) address: SocketAddr,
     pub(crate) lease_path: PathBuf,
     pub(crate) server: FakeServer,
@@ -429,9 +460,14 @@ impl Gateway {
         tokio::spawn(lease_server::serve(leases, Arc::clone(&service)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = router(Arc::clone(&service), ApiKeys::new(setup.keys.iter().copied()));
-        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { service, address, lease_path, server, link, disk_is_broken, folder }
+        let keys = (!setup.keys.is_empty()).then(|| api_keys(&setup.keys));
+        let access = Access::new(AccessRules { keys, rates: Rates::default(), timeouts: setup.timeouts });
+        let routes = router(Arc::clone(&service), Arc::clone(&access));
+        let (stage, stages) = watch::channel(Stage::Open);
+        let (with, under) = (Arc::clone(&service), Arc::clone(&access));
+        let listening =
+            tokio::spawn(listen::serve(listener, routes, with, under, setup.connections_max, stages));
+        Self { service, access, address, lease_path, server, link, stage, listening, disk_is_broken, folder }
     }
 
     /// Starts one, and brings its server up.

@@ -14,8 +14,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use gateway::http::{ApiKeys, router};
+use gateway::access::{Access, AccessRules};
+use gateway::api_keys::{ApiKeys, MAX_API_KEYS_BYTES};
+use gateway::http::router;
 use gateway::lease_server;
+use gateway::listen::{self, Stage};
 use gateway::log::Log;
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
@@ -48,10 +51,8 @@ pub(super) const STORE: StoreOptions =
 const IN_FLIGHT_MAX: usize = 32;
 /// Sampled answers that may wait.
 const BACKLOG_MAX: usize = 1024;
-/// Largest file of API keys.
-const MAX_API_KEYS_BYTES: usize = 1 << 20;
-/// Shorter keys can be guessed.
-const MIN_API_KEY_BYTES: usize = 16;
+/// Connections at the same time.
+const CONNECTIONS_MAX: usize = 1024;
 /// Messages to the link that may wait.
 const COMMANDS: usize = 256;
 /// A recomputer that takes longer has lost its job.
@@ -88,7 +89,7 @@ pub(crate) struct UpArguments {
     /// Port on this machine; 0 for any that is free
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     port: u16,
-    /// Answer only to the API keys in this file, one a line; without it everybody on this machine may ask
+    /// Answer only to the API keys in this file of `maxwell gateway keys`; without it everybody on this machine may ask
     #[arg(long, value_name = "FILE", conflicts_with = "selftest")]
     api_keys: Option<PathBuf>,
     /// Keep the log in this new folder; otherwise it is removed at the end
@@ -114,7 +115,7 @@ pub(crate) fn run(arguments: &UpArguments, shell: &Shell) -> anyhow::Result<Fini
     if arguments.model == MODEL && models::find(&shell.home, MODEL).is_err() {
         pull_package(shell, MODEL)?;
     }
-    let keys = arguments.api_keys.as_deref().map(read_api_keys).transpose()?.unwrap_or_default();
+    let access = Access::new(access_rules(arguments)?);
     let whitelisted = Whitelisted::new(shell, models::find(&shell.home, &arguments.model)?)?;
     let folder = RunFolder::new(arguments.log.as_deref(), &shell.home.folder("up")?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -122,24 +123,19 @@ pub(crate) fn run(arguments: &UpArguments, shell: &Shell) -> anyhow::Result<Fini
         .enable_all()
         .build()
         .context("can't start threads")?;
-    runtime.block_on(up(arguments, shell, whitelisted, keys, &folder))
+    runtime.block_on(up(arguments, shell, whitelisted, access, &folder))
 }
 
-/// One key a line; empty lines and those that begin with # do not count.
-fn read_api_keys(path: &Path) -> anyhow::Result<ApiKeys> {
-    let text = String::from_utf8(read_bounded(path, MAX_API_KEYS_BYTES)?)
-        .with_context(|| format!("{} is not UTF-8", path.display()))?;
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let guessable =
-        |key: &str| key.len() < MIN_API_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic());
-    if lines().next().is_none() || lines().any(guessable) {
-        // The key itself is not quoted: errors end up in logs.
-        bail!(
-            "{}: give one key a line, each of at least {MIN_API_KEY_BYTES} printable ASCII characters",
-            path.display()
-        );
-    }
-    Ok(ApiKeys::new(lines()))
+/// Who may ask, and how much.
+fn access_rules(arguments: &UpArguments) -> anyhow::Result<AccessRules> {
+    let keys = match &arguments.api_keys {
+        Some(path) => {
+            let bytes = read_bounded(path, MAX_API_KEYS_BYTES)?;
+            Some(ApiKeys::decode(&bytes).with_context(|| path.display().to_string())?)
+        }
+        None => None,
+    };
+    Ok(AccessRules { keys, ..AccessRules::default() })
 }
 
 /// Sockets and log of one run.
@@ -180,20 +176,22 @@ struct Running {
     recomputer: Child,
     page: Page,
     audit_key: [u8; 32],
+    /// Connections are served as long as it is there.
+    _stage: watch::Sender<Stage>,
 }
 
 async fn up(
     arguments: &UpArguments,
     shell: &Shell,
     whitelisted: Whitelisted,
-    keys: ApiKeys,
+    access: Arc<Access>,
     folder: &RunFolder,
 ) -> anyhow::Result<Finished> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port))
         .await
         .with_context(|| format!("port {} is taken; give another --port", arguments.port))?;
     shell.terminal.note("starting: the gateway checks the weights and uploads them, the server loads them");
-    let mut running = start(arguments, whitelisted, keys, folder, listener).await?;
+    let mut running = start(arguments, whitelisted, access, folder, listener).await?;
     let mut modes = running.service.watch_mode();
     wait_until_serving(&mut modes).await?;
     let address = running.address;
@@ -219,7 +217,7 @@ async fn up(
 async fn start(
     arguments: &UpArguments,
     whitelisted: Whitelisted,
-    keys: ApiKeys,
+    access: Arc<Access>,
     folder: &RunFolder,
     listener: TcpListener,
 ) -> anyhow::Result<Running> {
@@ -253,13 +251,10 @@ async fn start(
     let recomputer = spawn(&mut recomputer)?;
     let address = listener.local_addr().context("the port has no address")?;
     let page = Page::new(Arc::clone(&service));
-    let routes = router(Arc::clone(&service), keys).merge(page.routes());
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "the API ended");
-        }
-    });
-    Ok(Running { service, address, commands, link, recomputer, page, audit_key })
+    let routes = router(Arc::clone(&service), Arc::clone(&access)).merge(page.routes());
+    let (stage, stages) = watch::channel(Stage::Open);
+    tokio::spawn(listen::serve(listener, routes, Arc::clone(&service), access, CONNECTIONS_MAX, stages));
+    Ok(Running { service, address, commands, link, recomputer, page, audit_key, _stage: stage })
 }
 
 /// Starts the server's process, and waits until it has connected.
