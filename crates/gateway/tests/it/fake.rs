@@ -36,6 +36,7 @@ use protocol::{ClientSeed, FinishReason, ModelCommitment, Nonce, SamplingSetting
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -157,7 +158,7 @@ pub(crate) struct Link {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) mode: watch::Receiver<Mode>,
     task: JoinHandle<Mode>,
-    process: u32,
+    process: Option<u32>,
     _folder: TempDir,
 }
 
@@ -170,11 +171,26 @@ impl Link {
         let GroupTree { head, outboard } = GroupTree::of(right);
         let verifier = GroupVerifier::new(head, outboard).unwrap();
         let config = LinkConfig { limits, head, verifier, weights: path };
-        let (ours, theirs) = UnixStream::pair().unwrap();
         let mut process = tokio::process::Command::new("sleep");
         let process = process.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let process = process.spawn().unwrap();
         let id = process.id().unwrap();
+        Self::on(config, Some((process, id)), folder)
+    }
+
+    /// The same with a server that somebody else has started.
+    pub(crate) fn without_process(weights: &[u8], limits: Limits) -> (Self, FakeServer) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights");
+        std::fs::write(&path, weights).unwrap();
+        let GroupTree { head, outboard } = GroupTree::of(weights);
+        let verifier = GroupVerifier::new(head, outboard).unwrap();
+        Self::on(LinkConfig { limits, head, verifier, weights: path }, None, folder)
+    }
+
+    fn on(config: LinkConfig, process: Option<(Child, u32)>, folder: TempDir) -> (Self, FakeServer) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (process, id) = process.unzip();
         let (commands, received) = mpsc::channel(256);
         let (mode_sender, mode) = watch::channel(Mode::Off);
         let task = tokio::spawn(server_link::run(config, ours, process, received, mode_sender));
@@ -191,7 +207,8 @@ impl Link {
     pub(crate) async fn end(self) -> Mode {
         let end = soon("the link's end", self.task).await.unwrap();
         // The link has waited for the process, so nothing is left of it, not even a zombie.
-        assert!(!Path::new(&format!("/proc/{}", self.process)).exists(), "the process lives");
+        let lives = self.process.is_some_and(|id| Path::new(&format!("/proc/{id}")).exists());
+        assert!(!lives, "the process lives");
         assert_eq!(*self.mode.borrow(), end);
         end
     }

@@ -451,3 +451,15 @@ async fn a_challenge_while_serving_has_a_deadline() {
     tokio::time::resume();
     assert_eq!(link.end().await, dead);
 }
+
+/// A server that somebody else started has no process here: what is left to take from it is the link.
+#[tokio::test]
+async fn a_kill_without_a_process_closes_the_link() {
+    let weights = weights(5000);
+    let (mut link, mut server) = Link::without_process(&weights, limits(5000));
+    server.boot().await;
+    link.reaches(Mode::Serving).await;
+    link.commands.send(Command::Kill(KillReason::Audit)).await.unwrap();
+    assert_eq!(server.rest().await, []);
+    link.ends_killed(KillReason::Audit).await;
+}

@@ -5,6 +5,7 @@ mod bad_input;
 mod check;
 mod coverage;
 mod demo;
+mod gateway;
 mod generate;
 mod home;
 mod inspect;
