@@ -288,6 +288,7 @@ async fn start_server(
             readback_ms: 10_000,
             silence_ms: 120_000,
         },
+        end_tokens: whitelisted.tokenizer.end_tokens().iter().copied().collect(),
         head: about.weights,
         verifier: whitelisted.verifier.clone(),
         weights: whitelisted.weights.clone(),
