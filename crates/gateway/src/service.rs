@@ -451,14 +451,14 @@ impl Service {
 }
 
 impl Service {
-    /// The blocking end of an answer; `job` is its claim if it was picked.
-    fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, job: Option<Vec<u8>>) {
+    /// The blocking end of an answer; `job` is its claim if it was picked. False if it is not recorded.
+    fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, job: Option<Vec<u8>>) -> bool {
         let durable = match self.log.append_wait(record) {
             Ok(durable) => durable,
             Err(error) => {
                 tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");
                 lock(&self.receipts).pending.remove(&tag);
-                return;
+                return false;
             }
         };
         self.counters.answers.fetch_add(1, Ordering::Relaxed);
@@ -486,6 +486,7 @@ impl Service {
             }
             Err(error) => tracing::error!(tag, %error, "no receipt"),
         }
+        true
     }
 }
 

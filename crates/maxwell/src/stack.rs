@@ -86,6 +86,7 @@ impl Whitelisted {
                 readback_ms,
                 silence_ms,
             },
+            end_tokens: self.tokenizer.end_tokens().iter().copied().collect(),
             head: about.weights,
             verifier: self.verifier.clone(),
             weights: self.weights.clone(),

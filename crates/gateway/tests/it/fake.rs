@@ -3,6 +3,7 @@
 //! here may wait for time to pass, but to give up.
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -170,7 +171,7 @@ impl Link {
         std::fs::write(&path, stored).unwrap();
         let GroupTree { head, outboard } = GroupTree::of(right);
         let verifier = GroupVerifier::new(head, outboard).unwrap();
-        let config = LinkConfig { limits, head, verifier, weights: path };
+        let config = LinkConfig { limits, end_tokens: BTreeSet::from([END]), head, verifier, weights: path };
         let mut process = tokio::process::Command::new("sleep");
         let process = process.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let process = process.spawn().unwrap();
@@ -185,7 +186,8 @@ impl Link {
         std::fs::write(&path, weights).unwrap();
         let GroupTree { head, outboard } = GroupTree::of(weights);
         let verifier = GroupVerifier::new(head, outboard).unwrap();
-        Self::on(LinkConfig { limits, head, verifier, weights: path }, None, folder)
+        let config = LinkConfig { limits, end_tokens: BTreeSet::from([END]), head, verifier, weights: path };
+        Self::on(config, None, folder)
     }
 
     fn on(config: LinkConfig, process: Option<(Child, u32)>, folder: TempDir) -> (Self, FakeServer) {

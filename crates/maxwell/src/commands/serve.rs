@@ -121,7 +121,8 @@ fn load(weights: Arc<Vec<u8>>, cheat: Option<Cheat>) -> anyhow::Result<(Model, C
         Some(cheat) => cheat::change_model(cheat, model, weights)?,
         None => model,
     };
-    Ok((model, Cheater::new(cheat)))
+    let cheater = Cheater::new(cheat, model.tokenizer.end_tokens());
+    Ok((model, cheater))
 }
 
 /// Serves until the gateway ends the link; the number of answers.
