@@ -17,10 +17,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use protocol::receipt::Receipt;
 use serde_json::{Value, json};
-use tokenizer::Special;
 use tokio::sync::mpsc;
 
-use crate::openai::{Prompt, Wanted, error_json};
+use crate::openai::{Wanted, error_json};
 use crate::service::{Body, Busy, ReceiptState, Service};
 use crate::state::Mode;
 
@@ -121,27 +120,14 @@ async fn answer(app: App, body: Result<Bytes, BytesRejection>, chat: bool) -> Re
         let message = format!("the model {:?} is not served here; {:?} is", wanted.model, entry.name);
         return refuse(StatusCode::NOT_FOUND, &message, Some("model"));
     }
-    let context = entry.context as usize;
-    let field = if chat { "messages" } else { "prompt" };
-    let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
+    let (service, prompt, context) = (Arc::clone(&app.service), wanted.prompt.clone(), entry.context);
     // A long prompt takes a while, and other connections should not wait for it.
-    let encoded = tokio::task::spawn_blocking(move || match prompt {
-        Prompt::Chat(messages) => service.tokenizer().encode_chat(&messages, true),
-        Prompt::Text(text) => service.tokenizer().encode(&text, Special::AsText),
-    });
+    let encoded = tokio::task::spawn_blocking(move || prompt.encode(service.tokenizer(), context));
     let prompt_ids = match encoded.await {
         Ok(Ok(ids)) => ids,
-        Ok(Err(error)) => return refuse(StatusCode::BAD_REQUEST, &error.to_string(), Some(field)),
+        Ok(Err(error)) => return refuse(StatusCode::BAD_REQUEST, &error.message, error.param),
         Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the prompt could not be encoded", None),
     };
-    if prompt_ids.is_empty() || prompt_ids.len() >= context {
-        let message = format!(
-            "the prompt has {} tokens; the model's context of {context} holds 1 to {}",
-            prompt_ids.len(),
-            context.saturating_sub(1)
-        );
-        return refuse(StatusCode::BAD_REQUEST, &message, Some(field));
-    }
     let started = match app.service.ask(wanted, prompt_ids, chat).await {
         Ok(started) => started,
         Err(busy) => return busy_response(&busy),

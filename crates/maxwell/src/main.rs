@@ -13,6 +13,7 @@ mod models;
 mod output;
 mod progress;
 mod random;
+mod signals;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

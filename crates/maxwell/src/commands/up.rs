@@ -40,6 +40,7 @@ use crate::keys::store_secret;
 use crate::models;
 use crate::output::{Exit, Finished};
 use crate::random::random_bytes;
+use crate::signals::stop_signal;
 
 /// The answers kept: 16 segments of 64 MiB.
 pub(super) const STORE: StoreOptions =
@@ -347,20 +348,6 @@ async fn wait_until_serving(modes: &mut watch::Receiver<Mode>) -> anyhow::Result
         | Mode::Bricked) => {
             bail!("the server is {}", mode.name())
         }
-    }
-}
-
-/// Ctrl-C, or what a service manager sends. Never comes if the system gives no signals.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }
 
