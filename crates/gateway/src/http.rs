@@ -14,14 +14,13 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use protocol::receipt::Receipt;
 use serde_json::{Value, json};
-use tokenizer::Special;
 use tokio::sync::mpsc;
 
 use crate::access::{Access, Client};
 use crate::body::{BodyError, read_body};
 use crate::limits::{Left, Limited, Refused, duration_text};
 use crate::metrics::{self, Metrics, Rejected};
-use crate::openai::{Prompt, Wanted, error_json};
+use crate::openai::{Wanted, error_json};
 use crate::service::{Body, Busy, ReceiptState, Service, Started};
 use crate::state::Mode;
 
@@ -212,7 +211,7 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
         let refusal = Refusal::new(Rejected::NotHere, StatusCode::NOT_FOUND, message);
         return Err(Refusal { param: Some("model"), ..refusal });
     }
-    let prompt_ids = encode(app, &wanted, chat).await?;
+    let prompt_ids = encode(app, &wanted).await?;
     // An answer ends where the context does, whatever the client asks for.
     let prompt_tokens = u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX);
     let answer_tokens = wanted.settings.max_tokens.min(entry.context.saturating_sub(prompt_tokens));
@@ -221,32 +220,19 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
 }
 
 /// The prompt's tokens, if the context holds them.
-async fn encode(app: &App, wanted: &Wanted, chat: bool) -> Result<Vec<u32>, Refusal> {
-    let context = app.service.entry().entry().context as usize;
-    let field = Some(if chat { "messages" } else { "prompt" });
+async fn encode(app: &App, wanted: &Wanted) -> Result<Vec<u32>, Refusal> {
+    let context = app.service.entry().entry().context;
     let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
     // A long prompt takes a while, and other connections should not wait for it.
-    let encoded = tokio::task::spawn_blocking(move || match prompt {
-        Prompt::Chat(messages) => service.tokenizer().encode_chat(&messages, true),
-        Prompt::Text(text) => service.tokenizer().encode(&text, Special::AsText),
-    });
-    let prompt_ids = match encoded.await {
-        Ok(Ok(ids)) => ids,
-        Ok(Err(error)) => return Err(Refusal::bad(field, error.to_string())),
+    let encoded = tokio::task::spawn_blocking(move || prompt.encode(service.tokenizer(), context));
+    match encoded.await {
+        Ok(Ok(ids)) => Ok(ids),
+        Ok(Err(error)) => Err(Refusal::bad(error.param, error.message)),
         Err(_) => {
             let message = "the prompt could not be encoded";
-            return Err(Refusal::new(Rejected::Internal, StatusCode::INTERNAL_SERVER_ERROR, message));
+            Err(Refusal::new(Rejected::Internal, StatusCode::INTERNAL_SERVER_ERROR, message))
         }
-    };
-    if prompt_ids.is_empty() || prompt_ids.len() >= context {
-        let message = format!(
-            "the prompt has {} tokens; the model's context of {context} holds 1 to {}",
-            prompt_ids.len(),
-            context.saturating_sub(1)
-        );
-        return Err(Refusal::bad(field, message));
     }
-    Ok(prompt_ids)
 }
 
 async fn deliver(started: Started, overhead: Duration) -> Response {

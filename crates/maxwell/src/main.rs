@@ -13,6 +13,7 @@ mod models;
 mod output;
 mod progress;
 mod random;
+mod signals;
 mod stack;
 
 use std::io::IsTerminal;

@@ -16,7 +16,6 @@ use protocol::whitelist::AuthorizedEntry;
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -155,27 +154,6 @@ pub(crate) async fn end(
     let service = Arc::clone(service);
     let ended = tokio::task::spawn_blocking(move || service.ended(audit_key));
     Ok(ended.await.context("the log's thread ended")??)
-}
-
-/// Ctrl-C, and what a service manager sends. None is lost while this is there.
-pub(crate) struct StopSignal(Option<[Signal; 2]>);
-
-impl StopSignal {
-    /// From now on.
-    pub(crate) fn new() -> Self {
-        let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        let [Ok(interrupt), Ok(terminate)] = signals else { return Self(None) };
-        Self(Some([interrupt, terminate]))
-    }
-
-    /// The next one. Never comes if the system gives no signals.
-    pub(crate) async fn next(&mut self) {
-        let Some([interrupt, terminate]) = &mut self.0 else { return std::future::pending().await };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    }
 }
 
 /// What came of it all: exit code 3 after an alarm, 1 after another kill.

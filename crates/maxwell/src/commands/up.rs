@@ -39,9 +39,10 @@ use crate::home::read_bounded;
 use crate::models;
 use crate::output::Finished;
 use crate::random::random_bytes;
+use crate::signals::StopSignal;
 use crate::stack::{
     self, BACKLOG_MAX, COMMANDS, CONNECT_WITHIN, CONNECTIONS_MAX, IN_FLIGHT_MAX, LEASE_MS, LOG_FOLDER,
-    LOG_KEY_FILE, ServerTimes, StopSignal, Whitelisted, bind, outcome,
+    LOG_KEY_FILE, ServerTimes, Whitelisted, bind, outcome,
 };
 
 /// Until requests are answered: upload, calibration, readback.

@@ -13,5 +13,7 @@ mod page;
 mod program;
 mod pull;
 mod real_model;
+mod running;
+mod serve_alone;
 mod trust;
 mod up;

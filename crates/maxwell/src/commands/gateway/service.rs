@@ -27,7 +27,8 @@ use crate::commands::Shell;
 use crate::home::create_folder;
 use crate::output::Finished;
 use crate::random::random_bytes;
-use crate::stack::{self, COMMANDS, CONNECT_WITHIN, LOG_FOLDER, StopSignal, Whitelisted};
+use crate::signals::StopSignal;
+use crate::stack::{self, COMMANDS, CONNECT_WITHIN, LOG_FOLDER, Whitelisted};
 
 /// In a server's command: where it connects.
 const LINK_PLACEHOLDER: &str = "{link}";
