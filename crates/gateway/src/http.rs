@@ -24,6 +24,8 @@ use crate::openai::{Wanted, error_json};
 use crate::service::{Body, Busy, ReceiptState, Service, Started};
 use crate::state::Mode;
 
+mod epochs;
+
 /// Names the request's receipt.
 pub const RECEIPT_HEADER: &str = "x-maxwell-receipt";
 /// Microseconds that the gateway took before the server was asked.
@@ -42,9 +44,11 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .route("/v1/completions", post(completions))
         .route("/v1/models", get(models))
         .route("/v1/receipts/{tag}", get(receipt))
+        .merge(epochs::proof_routes())
         .layer(middleware::from_fn_with_state(app.clone(), authorize));
     Router::new()
         .merge(api)
+        .merge(epochs::routes())
         .route("/health", get(health))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
@@ -146,7 +150,7 @@ impl From<Busy> for Refusal {
             Busy::Full(_) => (Rejected::Full, StatusCode::TOO_MANY_REQUESTS, 1),
             Busy::Backlog(_) => (Rejected::Backlog, StatusCode::SERVICE_UNAVAILABLE, 5),
             Busy::NotServing(_) => (Rejected::NotServing, StatusCode::SERVICE_UNAVAILABLE, 10),
-            Busy::Log(_) => (Rejected::Log, StatusCode::SERVICE_UNAVAILABLE, 10),
+            Busy::Log(_) | Busy::Epoch(_) => (Rejected::Log, StatusCode::SERVICE_UNAVAILABLE, 10),
         };
         Self { retry_after_s: Some(seconds), ..Self::new(reason, status, busy.to_string()) }
     }
@@ -284,11 +288,14 @@ async fn models(State(app): State<App>) -> axum::Json<Value> {
     }))
 }
 
+/// A receipt's name; each receipt has one.
+fn parse_tag(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16).ok().filter(|number| text == format!("{number:016x}"))
+}
+
 /// COSE bytes, or a JSON view for who asks for JSON.
 async fn receipt(State(app): State<App>, Path(tag): Path<String>, headers: HeaderMap) -> Response {
-    // Each receipt has one name.
-    let number = u64::from_str_radix(&tag, 16).ok().filter(|number| tag == format!("{number:016x}"));
-    let Some(number) = number else {
+    let Some(number) = parse_tag(&tag) else {
         return refuse(StatusCode::BAD_REQUEST, "a receipt's name has 16 lowercase hexadecimal digits", None);
     };
     let bytes = match app.service.receipt(number) {

@@ -18,17 +18,21 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::session::{Session, Sink};
 use crate::access::Reservation;
+use crate::epochs::EpochBook;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
 use crate::openai::{Answer, StopFilter, Wanted};
 use crate::recent::RecentVerdicts;
-use crate::record::Record;
-use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
+use crate::record::{Answered, Record};
+use crate::sampling::{AuditPolicy, NonceSource, seed_key_commitment};
 use crate::server_link::Command;
 use crate::spool::{Recorded, Spool};
 use crate::state::{Asked, KillReason, Mode};
 
+mod epochs;
 mod session;
+
+pub use epochs::{DrawKey, EpochError, EpochSettings, ProofState};
 
 /// Pieces of an answer that wait for a slow client.
 const BODY_QUEUE: usize = 16;
@@ -47,10 +51,12 @@ pub struct ServiceConfig {
     pub key: SigningKey,
     /// From which nonces come. Never revealed.
     pub seed_key: [u8; 32],
-    /// From which audits come. Revealed after the run.
-    pub audit_key: [u8; 32],
+    /// Draws the key of each epoch's audit, which is revealed after the epoch.
+    pub draw_audit_key: DrawKey,
     /// How much is audited.
     pub policy: AuditPolicy,
+    /// How long an epoch is, and who draws its beacon.
+    pub epochs: EpochSettings,
     /// Requests at the same time.
     pub in_flight_max: usize,
     /// Sampled answers that may wait for recomputation before no more requests are taken.
@@ -68,6 +74,8 @@ pub struct Counters {
     pub answers: AtomicU64,
     /// Answers that are or were to be recomputed.
     pub sampled: AtomicU64,
+    /// Those that only a beacon picked; they count as sampled too.
+    pub beacon_sampled: AtomicU64,
     /// Recomputed and right.
     pub passed: AtomicU64,
     /// Recomputed and wrong.
@@ -82,7 +90,12 @@ pub struct Service {
     tokenizer: Tokenizer,
     key: SigningKey,
     nonces: NonceSource,
-    sampler: AuditSampler,
+    seed_commitment: [u8; 32],
+    policy: AuditPolicy,
+    epoch_settings: EpochSettings,
+    /// Taken for as long as it takes to give an answer its place in the log, never while the disk is waited for.
+    epochs: Mutex<EpochBook>,
+    draw_audit_key: Mutex<DrawKey>,
     log: Log,
     commands: mpsc::Sender<Command>,
     mode: watch::Receiver<Mode>,
@@ -146,6 +159,9 @@ pub enum Busy {
     /// Status 503.
     #[error("the log can't be written, so nothing can be answered: {0}")]
     Log(LogError),
+    /// Status 503.
+    #[error("no epoch can be begun, so nothing can be answered: {0}")]
+    Epoch(String),
 }
 
 /// A request that was taken.
@@ -170,33 +186,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Service {
-    /// Records the start and takes the log over. Blocks on the disk.
+    /// Ends the epoch of an earlier run, begins one, and takes the log over. Blocks on the disk.
     ///
     /// # Errors
-    /// Those of the log.
+    /// [`EpochError`].
     pub fn start(
         config: ServiceConfig,
         mut log: Log,
         commands: mpsc::Sender<Command>,
         mode: watch::Receiver<Mode>,
-    ) -> Result<Arc<Self>, LogError> {
-        let sampler = AuditSampler::new(config.audit_key, config.policy);
-        let AuditPolicy { rate_ppb, floor_ppb } = config.policy;
-        let audit_key = sampler.commitment();
+    ) -> Result<Arc<Self>, EpochError> {
         // What an earlier run left comes first, whatever the limit: it was promised.
-        let waiting = log.take_waiting();
-        let backlog_max = config.backlog_max.saturating_add(waiting.len());
-        let mut spool = Spool::new(config.lease_ms, backlog_max);
-        for (tag, claim) in waiting {
-            spool.add(tag, claim, 0).expect("the limit was raised for these");
+        let mut spool = Spool::new(config.lease_ms, config.backlog_max);
+        for (tag, claim) in log.take_waiting() {
+            spool.add_promised(tag, claim, 0);
         }
-        let started = log.append_wait(&Record::Started { audit_key, rate_ppb, floor_ppb })?;
-        Ok(Arc::new(Self {
+        let history = log.take_history();
+        let service = Self {
             entry: config.entry,
             tokenizer: config.tokenizer,
             key: config.key,
             nonces: NonceSource::new(config.seed_key),
-            sampler,
+            seed_commitment: seed_key_commitment(&config.seed_key),
+            policy: config.policy,
+            epoch_settings: config.epochs,
+            epochs: Mutex::new(EpochBook::default()),
+            draw_audit_key: Mutex::new(config.draw_audit_key),
             log,
             commands,
             mode,
@@ -205,12 +220,15 @@ impl Service {
             spool: Mutex::new(spool),
             receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
-            next_tag: AtomicU64::new(started.sequence << TAG_BITS),
+            next_tag: AtomicU64::new(0),
             began: Instant::now(),
             counters: Counters::default(),
             metrics: Metrics::default(),
             alarm: watch::Sender::new(None),
-        }))
+        };
+        let first = service.begin(&history)?;
+        service.next_tag.store(first << TAG_BITS, Ordering::Relaxed);
+        Ok(Arc::new(service))
     }
 
     /// The model that is served.
@@ -364,16 +382,15 @@ impl Service {
         }
     }
 
-    /// Records how the server ended, and reveals the audit key. Blocks on the disk.
+    /// Records how the server ended, and ends the epoch. Blocks on the disk.
     ///
     /// # Errors
-    /// Those of the log.
-    pub fn ended(&self, audit_key: [u8; 32]) -> Result<(), LogError> {
+    /// [`EpochError`].
+    pub fn ended(&self) -> Result<(), EpochError> {
         if let Mode::Killed(reason) = self.mode() {
             self.log.append_wait(&Record::Killed { reason: reason.code().to_owned() })?;
         }
-        self.log.append_wait(&Record::Revealed { audit_key })?;
-        Ok(())
+        self.end_last()
     }
 
     /// Takes a request: gives it a tag and a nonce and sends it to the server. What the answer does not use of its
@@ -392,6 +409,7 @@ impl Service {
             return Err(Busy::NotServing(self.mode()));
         }
         self.log.check().map_err(Busy::Log)?;
+        self.check_epoch()?;
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return Err(Busy::Full(self.in_flight_max));
         };
@@ -451,10 +469,11 @@ impl Service {
 }
 
 impl Service {
-    /// The blocking end of an answer; `job` is its claim if it was picked. False if it is not recorded.
-    fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, job: Option<Vec<u8>>) -> bool {
-        let durable = match self.log.append_wait(record) {
-            Ok(durable) => durable,
+    /// The blocking end of an answer. False if it is not recorded.
+    fn finish_record(&self, answered: Answered, receipt: Receipt) -> bool {
+        let tag = answered.tag;
+        let (durable, job) = match self.write_answer(answered) {
+            Ok(written) => written,
             Err(error) => {
                 tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");
                 lock(&self.receipts).pending.remove(&tag);

@@ -119,7 +119,7 @@ impl Command {
             Self::Demo(arguments) => demo::run(&arguments, shell),
             Self::Up(arguments) => up::run(&arguments, shell),
             Self::Gateway(arguments) => gateway::run(&arguments, shell),
-            Self::Log(arguments) => log::run(&arguments),
+            Self::Log(arguments) => log::run(&arguments, shell),
             Self::Serve(arguments) => serve::run(&arguments, shell),
             Self::Recompute(arguments) => recompute::run(&arguments, shell),
             Self::Bench(arguments) => bench::run(&arguments, shell),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod connections;
+mod epochs;
 mod leases;
 mod limits;
 mod receipts;

@@ -21,7 +21,7 @@ use gateway::lease_server;
 use gateway::listen::{self, Stage};
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
-use gateway::service::{Service, ServiceConfig};
+use gateway::service::{EpochSettings, Service, ServiceConfig};
 use gateway::state::Mode;
 use protocol::keys::SigningKey;
 use tokio::net::{TcpListener, UnixStream};
@@ -156,7 +156,6 @@ struct Running {
     link: tokio::task::JoinHandle<anyhow::Result<Mode>>,
     recomputer: Child,
     page: Page,
-    audit_key: [u8; 32],
     stage: watch::Sender<Stage>,
 }
 
@@ -185,7 +184,7 @@ async fn up(
     let _ = running.recomputer.start_kill();
     let _ = running.recomputer.wait().await;
     running.stage.send_replace(Stage::Closed);
-    stack::end(&running.service, &running.commands, Some(running.link), running.audit_key).await?;
+    stack::end(&running.service, &running.commands, Some(running.link)).await?;
     Ok(outcome)
 }
 
@@ -204,13 +203,11 @@ async fn start(
     let run = server_link::run(config, stream, Some(child), received, mode_sender);
     let link = tokio::spawn(async { Ok(run.await) });
     let config = service_config(arguments, whitelisted)?;
-    let audit_key = config.audit_key;
     let store_key: [u8; 32] = random_bytes()?;
     if folder.keep {
         // Whoever may read the log's folder may read the log: here both are the operator.
         stack::store_log_key(&folder.path.join(LOG_KEY_FILE), &store_key)?;
-        std::fs::write(folder.path.join("receipt.pub"), format!("{}\n", config.key.verifying_key()))
-            .context("can't write receipt.pub")?;
+        stack::store_receipt_key(&folder.path, &config.key)?;
     }
     let log = folder.path.join(LOG_FOLDER);
     let service = stack::open_service(config, log, store_key, commands.clone(), mode).await?;
@@ -224,7 +221,7 @@ async fn start(
     let routes = router(Arc::clone(&service), Arc::clone(&access)).merge(page.routes());
     let (stage, stages) = watch::channel(Stage::Open);
     tokio::spawn(listen::serve(listener, routes, Arc::clone(&service), access, CONNECTIONS_MAX, stages));
-    Ok(Running { service, address, commands, link, recomputer, page, audit_key, stage })
+    Ok(Running { service, address, commands, link, recomputer, page, stage })
 }
 
 /// Starts the server's process, and waits until it has connected.
@@ -249,13 +246,15 @@ async fn start_server(
 /// Fresh keys for this run.
 fn service_config(arguments: &UpArguments, whitelisted: Whitelisted) -> anyhow::Result<ServiceConfig> {
     let rate_ppb = (u64::from(arguments.eps) * 1000).min(PPB);
+    let (seed_key, draw_audit_key) = stack::audit_keys()?;
     Ok(ServiceConfig {
         entry: whitelisted.entry,
         tokenizer: whitelisted.tokenizer,
         key: SigningKey::from_seed(random_bytes()?),
-        seed_key: random_bytes()?,
-        audit_key: random_bytes()?,
+        seed_key,
+        draw_audit_key,
         policy: AuditPolicy { rate_ppb, floor_ppb: rate_ppb },
+        epochs: EpochSettings::default(),
         in_flight_max: IN_FLIGHT_MAX,
         backlog_max: BACKLOG_MAX,
         lease_ms: LEASE_MS,

@@ -15,10 +15,10 @@ use tokio::net::UnixStream;
 use crate::client::{Client, get, text};
 use crate::fake::{Gateway, Setup, ids, soon};
 
-struct Recomputer(UnixStream);
+pub(super) struct Recomputer(UnixStream);
 
 impl Recomputer {
-    async fn new(gateway: &Gateway) -> Self {
+    pub(super) async fn new(gateway: &Gateway) -> Self {
         Self(UnixStream::connect(&gateway.lease_path).await.unwrap())
     }
 
@@ -35,11 +35,11 @@ impl Recomputer {
         soon("an answer to a recomputer", answer).await
     }
 
-    async fn lease(&mut self) -> Option<FromGateway> {
+    pub(super) async fn lease(&mut self) -> Option<FromGateway> {
         self.send(&frame(&ToGateway::Lease.encode())).await
     }
 
-    async fn done(&mut self, tag: u64, outcome: Outcome) {
+    pub(super) async fn done(&mut self, tag: u64, outcome: Outcome) {
         let answer = self.send(&frame(&ToGateway::Done { tag, outcome }.encode())).await;
         assert_eq!(answer, Some(FromGateway::Recorded { tag }));
     }
@@ -66,11 +66,9 @@ fn counted(gateway: &Gateway) -> [u64; 3] {
 
 /// What was judged, as the log has it.
 fn judged(gateway: &Gateway) -> Vec<(u64, Outcome)> {
-    let judged = |record| match record {
-        Record::Judged { tag, outcome } => Some((tag, outcome)),
-        Record::Started { .. } | Record::Answered(_) | Record::Killed { .. } | Record::Revealed { .. } => {
-            None
-        }
+    let judged = |record| {
+        let Record::Judged { tag, outcome } = record else { return None };
+        Some((tag, outcome))
     };
     gateway.records().into_iter().filter_map(judged).collect()
 }
@@ -112,8 +110,9 @@ async fn a_lease_that_runs_out_is_given_out_again() {
 }
 
 #[tokio::test]
-async fn nothing_is_picked_at_a_rate_of_zero() {
-    let mut gateway = Gateway::serving(Setup { rate_ppb: 0, ..Setup::default() }).await;
+async fn what_is_not_picked_is_not_given_out() {
+    let rare = Setup { rate_ppb: gateway::sampling::RATE_MIN_PPB, ..Setup::default() };
+    let mut gateway = Gateway::serving(rare).await;
     answer(&mut gateway).await;
     assert_eq!(Recomputer::new(&gateway).await.lease().await, Some(FromGateway::Idle));
 }

@@ -13,7 +13,7 @@ use gateway::http::router;
 use gateway::lease_server;
 use gateway::listen::{self, Stage};
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
-use gateway::service::{Service, ServiceConfig};
+use gateway::service::{EpochSettings, Service, ServiceConfig};
 use gateway::state::Mode;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::process::{Child, Command};
@@ -41,7 +41,6 @@ struct Running {
     link: JoinHandle<anyhow::Result<Mode>>,
     stage: watch::Sender<Stage>,
     listening: JoinHandle<()>,
-    audit_key: [u8; 32],
     /// Removed at the end.
     _sockets: [Socket; 2],
 }
@@ -89,19 +88,21 @@ fn say_address(shell: &Shell, address: SocketAddr) {
 async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Result<Running> {
     let Ready { path, config, whitelisted, receipt_key, rules, log, link, recomputers } = ready;
     let log_key = log_key(&log)?;
+    stack::store_receipt_key(&log.folder, &receipt_key)?;
     let (leases, link_listener) = (Socket::bind(&recomputers)?, Socket::bind(&link)?);
     let (commands, received) = mpsc::channel(COMMANDS);
     let (mode_sender, mode) = watch::channel(Mode::Off);
     let link_config = whitelisted.link(config.server_times());
     let Whitelisted { entry, tokenizer, .. } = whitelisted;
-    let audit_key = random_bytes()?;
+    let (seed_key, draw_audit_key) = stack::audit_keys()?;
     let service_config = ServiceConfig {
         entry,
         tokenizer,
         key: receipt_key,
-        seed_key: random_bytes()?,
-        audit_key,
+        seed_key,
+        draw_audit_key,
         policy: config.policy(),
+        epochs: EpochSettings::default(),
         in_flight_max: config.capacity.in_flight_max,
         backlog_max: config.capacity.backlog_max,
         lease_ms: config.audit.lease_ms.get(),
@@ -121,16 +122,7 @@ async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Re
     let (config_sender, config) = watch::channel(config);
     let (terminal, of) = (shell.terminal, Arc::clone(&service));
     tokio::spawn(Reload { path, config: config_sender, access, service: of, terminal }.run());
-    Ok(Running {
-        service,
-        config,
-        commands,
-        link,
-        stage,
-        listening,
-        audit_key,
-        _sockets: [leases.0, link_listener.0],
-    })
+    Ok(Running { service, config, commands, link, stage, listening, _sockets: [leases.0, link_listener.0] })
 }
 
 /// The log's key; at the first start a new one.
@@ -168,7 +160,7 @@ async fn end(
         let _ = running.listening.await;
     }
     let link = (!link_ended).then_some(running.link);
-    stack::end(&running.service, &running.commands, link, running.audit_key).await?;
+    stack::end(&running.service, &running.commands, link).await?;
     let status = running.service.status();
     tracing::info!(answers = status["answers"].as_u64(), "ended");
     Ok(Finished {
