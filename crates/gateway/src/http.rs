@@ -53,6 +53,7 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .merge(api)
         .merge(epochs::routes())
         .route("/health", get(health))
+        .route("/openapi.json", get(openapi))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .fallback(nowhere)
@@ -340,6 +341,12 @@ async fn receipt(State(app): State<App>, Path(tag): Path<String>, headers: Heade
         Ok(receipt) => axum::Json(receipt.to_json()).into_response(),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), None),
     }
+}
+
+/// What clients can rely on, for tools that read it.
+async fn openapi() -> Response {
+    let text = include_str!("openapi.json");
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 async fn health(State(app): State<App>) -> Response {
