@@ -463,13 +463,7 @@ impl Service {
         lock(&self.receipts).pending.insert(tag);
         let id = format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" });
         let answer = Answer { id, created: unix_ms() / 1000, model: wanted.model.clone(), chat };
-        let (sink, body) = if wanted.stream {
-            let (sender, receiver) = mpsc::channel(BODY_QUEUE);
-            (Sink::Stream(sender), Body::Stream(receiver))
-        } else {
-            let (sender, receiver) = oneshot::channel();
-            (Sink::Whole(Some(sender)), Body::Whole(receiver))
-        };
+        let (sink, body) = Sink::of(wanted.stream);
         let session = Session {
             service: Arc::clone(self),
             tag,
@@ -491,6 +485,19 @@ impl Service {
         };
         tokio::spawn(session.run(replies));
         Ok(Started { tag, body })
+    }
+}
+
+impl Sink {
+    /// Where an answer goes, and where it comes out.
+    fn of(is_stream: bool) -> (Self, Body) {
+        if is_stream {
+            let (sender, receiver) = mpsc::channel(BODY_QUEUE);
+            (Self::Stream(sender), Body::Stream(receiver))
+        } else {
+            let (sender, receiver) = oneshot::channel();
+            (Self::Whole(Some(sender)), Body::Whole(receiver))
+        }
     }
 }
 

@@ -300,7 +300,7 @@ fn keys_limits_and_timeouts_change_while_it_runs_and_nothing_else() {
         ("api_keys = \"no-such-file\"", &*server(), "no-such-file"),
         (
             "api_keys = \"keys.json\"",
-            &*format!("floor_ppm = 5\n{}", server()),
+            &*format!("floor_ppm = 500\n{}", server()),
             "audit.floor_ppm can't change",
         ),
         ("api_keys = \"keys.json\"", "", "server.command can't change"),
