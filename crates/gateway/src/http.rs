@@ -27,6 +27,8 @@ use crate::state::Mode;
 
 mod epochs;
 
+/// Text that is turned into tokens in less time than handing it to another thread takes.
+const PROMPT_AT_ONCE_BYTES: usize = 4096;
 /// Names the request's receipt.
 pub const RECEIPT_HEADER: &str = "x-maxwell-receipt";
 /// Microseconds that the gateway took before the server was asked.
@@ -247,10 +249,14 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
 /// The prompt's tokens, if the context holds them.
 async fn encode(app: &App, wanted: &Wanted) -> Result<Vec<u32>, Refusal> {
     let context = app.service.entry().entry().context;
-    let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
-    // A long prompt takes a while, and other connections should not wait for it.
-    let encoded = tokio::task::spawn_blocking(move || prompt.encode(service.tokenizer(), context));
-    match encoded.await {
+    let encoded = if wanted.prompt.bytes() <= PROMPT_AT_ONCE_BYTES {
+        Ok(wanted.prompt.encode(app.service.tokenizer(), context))
+    } else {
+        // A long prompt takes a while, and other connections should not wait for it.
+        let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
+        tokio::task::spawn_blocking(move || prompt.encode(service.tokenizer(), context)).await
+    };
+    match encoded {
         Ok(Ok(ids)) => Ok(ids),
         Ok(Err(error)) => Err(Refusal::bad(error.param, error.message)),
         Err(_) => {

@@ -502,10 +502,10 @@ impl Sink {
 }
 
 impl Service {
-    /// The blocking end of an answer. False if it is not recorded.
-    fn finish_record(&self, answered: Answered, receipt: Receipt) -> bool {
+    /// The end of an answer. False if it is not recorded.
+    async fn finish_record(self: &Arc<Self>, answered: Answered, receipt: Receipt) -> bool {
         let tag = answered.tag;
-        let (durable, job) = match self.write_answer(answered) {
+        let (durable, job) = match self.write_answer(answered).await {
             Ok(written) => written,
             Err(error) => {
                 tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");

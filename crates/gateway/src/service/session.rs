@@ -271,12 +271,7 @@ impl Session {
         };
         // Whether it is picked is decided when it gets its place in the log.
         let answered = Answered { tag: self.tag, picked: false, response: *response.as_bytes(), claim };
-        let service = Arc::clone(service);
-        let waiting = tokio::task::spawn_blocking(move || service.finish_record(answered, receipt));
-        waiting.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "recording failed");
-            false
-        })
+        service.finish_record(answered, receipt).await
     }
 
     fn claim(&self, finish: FinishReason) -> Claim {
