@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use crate::program::{Ran, Stage};
 
 /// Longest wait for anything.
-const WAIT: Duration = Duration::from_secs(120);
+pub(crate) const WAIT: Duration = Duration::from_secs(120);
 
 /// A folder with everything that a gateway needs, made with the commands that make it.
-fn prepared() -> Stage {
+pub(crate) fn prepared() -> Stage {
     let stage = Stage::new();
     let (model, list) = (stage.tiny(), stage.argument("whitelist.cbor"));
     for name in ["alice.key", "bob.key", "gateway.key"] {
@@ -33,7 +33,7 @@ fn prepared() -> Stage {
 }
 
 /// A configuration with lines at its top and at its end.
-fn config(stage: &Stage, top: &str, end: &str) -> String {
+pub(crate) fn config(stage: &Stage, top: &str, end: &str) -> String {
     let text = format!(
         "address = \"127.0.0.1:0\"\nmodel = \"tiny\"\nweights = \"tiny.gguf\"\nreceipt_key = \"gateway.key\"\n{top}\n\
          [whitelist]\nfile = \"whitelist.cbor\"\nparties = [\"alice.key.pub\", \"bob.key.pub\"]\n\
@@ -46,7 +46,7 @@ fn config(stage: &Stage, top: &str, end: &str) -> String {
 }
 
 /// A server section that starts the real one.
-fn server() -> String {
+pub(crate) fn server() -> String {
     let program = env!("CARGO_BIN_EXE_maxwell");
     format!("[server]\ncommand = [{program:?}, \"--quiet\", \"serve\", \"--link\", \"{{link}}\"]")
 }
@@ -58,15 +58,15 @@ fn key(stage: &Stage, name: &str, more: &[&str]) -> String {
 }
 
 /// A running gateway; it is killed at the end if it has not ended.
-struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
-    address: String,
+    pub(crate) address: String,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
 impl Gateway {
-    fn start(stage: &Stage, config: &str, more: &[&str]) -> Self {
+    pub(crate) fn start(stage: &Stage, config: &str, more: &[&str]) -> Self {
         let mut command = stage.command(&stage.home());
         command.args(["gateway", "--config", config, "--json", "--log-format", "json"]).args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -82,7 +82,7 @@ impl Gateway {
     }
 
     /// With its server up.
-    fn serving(stage: &Stage, config: &str) -> Self {
+    pub(crate) fn serving(stage: &Stage, config: &str) -> Self {
         let mut gateway = Self::start(stage, config, &[]);
         gateway.until(|event| event["mode"] == "serving");
         gateway
@@ -104,13 +104,13 @@ impl Gateway {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
     /// Until it ends by itself.
-    fn end(mut self) -> Ran {
+    pub(crate) fn end(mut self) -> Ran {
         let mut stdout = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         let code = self.child.wait().unwrap().code().unwrap();
@@ -140,7 +140,7 @@ impl Gateway {
         ))
     }
 
-    fn ask(&self, key: &str) -> String {
+    pub(crate) fn ask(&self, key: &str) -> String {
         read(self.asking(key, &json!({})))
     }
 

@@ -5,6 +5,7 @@ mod bad_input;
 mod check;
 mod coverage;
 mod demo;
+mod epochs;
 mod gateway;
 mod generate;
 mod home;
