@@ -154,3 +154,35 @@ fn exported(stage: &Stage, name: u64, picked: u64, [opening, last, key, other]: 
     let unrevealed = stage.write("unrevealed.cbor", &unrevealed.encode());
     audit(&unrevealed, &["--key", key]).expect(4);
 }
+
+/// A gateway that is killed loses the audit key of its epoch, so nobody can check those coins. Its answers are bound by
+/// the next start all the same, and the other party's beacon can pick from them.
+#[test]
+fn an_epoch_that_was_cut_off_is_bound_by_the_next_start_and_open_to_a_beacon() {
+    let stage = prepared();
+    let path = configured(&stage);
+    let gateway = Gateway::serving(&stage, &path);
+    let name = epochs(&gateway)[0]["epoch"].as_u64().unwrap();
+    ask(&gateway);
+    ask(&gateway);
+    gateway.signal("-KILL");
+    drop(gateway);
+    let gateway = Gateway::start(&stage, &path, &[]);
+    let found = epochs(&gateway);
+    assert_eq!((&found[0]["epoch"], &found[0]["final"]), (&name.into(), &true.into()));
+    assert_eq!((&found[0]["answers"], found.len()), (&2.into(), 2));
+    let last = stage.write("last.cbor", &get(&gateway, &format!("/v1/epochs/{name}/checkpoint")));
+    let (key, signer) = (stage.argument("gateway.key.pub"), stage.argument("inspector.key"));
+    let beacon = stage.argument("beacon.cbor");
+    stage.run(&["log", "beacon", &last, "--gateway", &key, "--key", &signer, "--out", &beacon]).expect(0);
+    let beacon = fs::read(beacon).unwrap();
+    assert_eq!(exchange(&gateway, &format!("POST /v1/epochs/{name}/beacon"), &beacon).0, 200);
+    gateway.signal("-TERM");
+    gateway.end().expect(0);
+    let json = stage.run(&["log", "audit-sampling", &stage.argument("data"), "--json"]).expect(4).json();
+    assert_eq!(
+        (&json["answers"], &json["revealed"], &json["findings"]),
+        (&2.into(), &false.into(), &json!([]))
+    );
+    assert_eq!((&json["epochs"][0]["beacon"], &json["epochs"][1]["revealed"]), (&true.into(), &true.into()));
+}
