@@ -51,7 +51,7 @@ pub(crate) fn server() -> String {
     format!("[server]\ncommand = [{program:?}, \"--quiet\", \"serve\", \"--link\", \"{{link}}\"]")
 }
 
-fn key(stage: &Stage, name: &str, more: &[&str]) -> String {
+pub(crate) fn key(stage: &Stage, name: &str, more: &[&str]) -> String {
     let file = stage.argument("keys.json");
     let json = stage.run(&[&["gateway", "keys", "add", name, "--file", &file, "--json"], more].concat());
     json.expect(0).json()["key"].as_str().unwrap().to_owned()
