@@ -7,4 +7,5 @@ mod leases;
 mod limits;
 mod receipts;
 mod refusals;
+mod retries;
 mod smuggling;
