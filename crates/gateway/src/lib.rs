@@ -9,6 +9,7 @@
 //! | [`openai`] | the API towards clients |
 //! | [`http`] | routes, limits, headers, status codes |
 //! | [`service`] | one request from the API to its record and receipt |
+//! | [`governor`] | how fast answers may leave while others wait for their check |
 //! | [`lease_server`] | hands sampled answers to recomputers |
 //! | [`record`], [`log`] | what is written down |
 //! | [`recent`] | the latest verdicts, for people who watch |
@@ -19,6 +20,7 @@
 //! | [`store`] | the record of everything that passed: a sealed, chained log of fixed size |
 
 mod frames;
+pub mod governor;
 pub mod http;
 pub mod lease_server;
 pub mod log;
