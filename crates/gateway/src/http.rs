@@ -1,75 +1,42 @@
-//! The API towards clients: routes, limits, headers, status codes. Never forwards a byte of a request; what the
+//! The API towards clients: routes, headers, status codes. Never forwards a byte of a request; what the
 //! server gets is made anew from tokens.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::{Body as HttpBody, Bytes};
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use protocol::receipt::Receipt;
 use serde_json::{Value, json};
-use tokenizer::Special;
 use tokio::sync::mpsc;
 
-use crate::openai::{Prompt, Wanted, error_json};
-use crate::service::{Body, Busy, ReceiptState, Service};
+use crate::access::{Access, Client};
+use crate::body::{BodyError, read_body};
+use crate::limits::{Left, Limited, Refused, duration_text};
+use crate::metrics::{self, Metrics, Rejected};
+use crate::openai::{Wanted, error_json};
+use crate::service::{Body, Busy, ReceiptState, Service, Started};
 use crate::state::Mode;
 
-/// Longest body of a request.
-pub const MAX_BODY_BYTES: usize = 16 << 20;
 /// Names the request's receipt.
 pub const RECEIPT_HEADER: &str = "x-maxwell-receipt";
 /// Microseconds that the gateway took before the server was asked.
 pub const OVERHEAD_HEADER: &str = "x-maxwell-overhead-us";
-/// blake3 `derive_key` context of stored API keys.
-const API_KEY_CONTEXT: &str = "maxwell 2026-11 api key v1";
-
-/// Who may ask.
-#[derive(Clone, Debug, Default)]
-pub struct ApiKeys {
-    /// Digests of the keys; if there are none, everybody may.
-    digests: BTreeSet<[u8; 32]>,
-}
-
-impl ApiKeys {
-    /// Those of these keys.
-    pub fn new<'k>(keys: impl IntoIterator<Item = &'k str>) -> Self {
-        Self { digests: keys.into_iter().map(digest).collect() }
-    }
-
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        if self.digests.is_empty() {
-            return true;
-        }
-        let key = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let key = key.and_then(|value| value.strip_prefix("Bearer "));
-        // Digests are compared, so the time says nothing about a key.
-        key.is_some_and(|key| self.digests.contains(&digest(key)))
-    }
-}
-
-fn digest(key: &str) -> [u8; 32] {
-    blake3::derive_key(API_KEY_CONTEXT, key.as_bytes())
-}
-
 #[derive(Clone)]
 struct App {
     service: Arc<Service>,
-    keys: Arc<ApiKeys>,
+    access: Arc<Access>,
 }
 
 /// All routes of the gateway.
-pub fn router(service: Arc<Service>, keys: ApiKeys) -> Router {
-    let app = App { service, keys: Arc::new(keys) };
+pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
+    let app = App { service, access };
     let api = Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completions))
@@ -81,16 +48,26 @@ pub fn router(service: Arc<Service>, keys: ApiKeys) -> Router {
         .route("/health", get(health))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
-        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "there is no such path", None) })
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .fallback(nowhere)
         .with_state(app)
 }
 
-async fn authorize(State(app): State<App>, request: Request, next: Next) -> Response {
-    if app.keys.admits(request.headers()) {
-        return next.run(request).await;
+async fn authorize(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match app.access.identify(request.headers()) {
+        Some(client) => {
+            request.extensions_mut().insert(client);
+            next.run(request).await
+        }
+        None => {
+            app.service.metrics.reject(Rejected::ApiKey);
+            refuse(StatusCode::UNAUTHORIZED, "no valid API key: send Authorization: Bearer KEY", None)
+        }
     }
-    refuse(StatusCode::UNAUTHORIZED, "no valid API key: send Authorization: Bearer KEY", None)
+}
+
+async fn nowhere(State(app): State<App>) -> Response {
+    app.service.metrics.reject(Rejected::NotHere);
+    refuse(StatusCode::NOT_FOUND, "there is no such path", None)
 }
 
 fn refuse(status: StatusCode, message: &str, param: Option<&str>) -> Response {
@@ -98,55 +75,167 @@ fn refuse(status: StatusCode, message: &str, param: Option<&str>) -> Response {
     (status, axum::Json(error_json(message, kind, param))).into_response()
 }
 
-async fn chat(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Response {
-    answer(app, body, true).await
+/// Why a request is not answered, in all its parts.
+struct Refusal {
+    reason: Rejected,
+    status: StatusCode,
+    message: String,
+    param: Option<&'static str>,
+    /// When to try again.
+    retry_after_s: Option<u64>,
 }
 
-async fn completions(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Response {
-    answer(app, body, false).await
+impl Refusal {
+    fn new(reason: Rejected, status: StatusCode, message: impl Into<String>) -> Self {
+        Self { reason, status, message: message.into(), param: None, retry_after_s: None }
+    }
+
+    fn bad(param: Option<&'static str>, message: impl Into<String>) -> Self {
+        Self { param, ..Self::new(Rejected::BadRequest, StatusCode::BAD_REQUEST, message) }
+    }
+
+    fn into_response(self, metrics: &Metrics) -> Response {
+        metrics.reject(self.reason);
+        let mut response = refuse(self.status, &self.message, self.param);
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if matches!(self.reason, Rejected::BodyTooLarge | Rejected::BodyLate) {
+            // The rest of the body is not read, so nothing can follow it.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
 }
 
-async fn answer(app: App, body: Result<Bytes, BytesRejection>, chat: bool) -> Response {
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Wait { limited, wait_ms, .. } => Self {
+                retry_after_s: Some(wait_ms.div_ceil(1000)),
+                ..Self::new(
+                    if limited == Limited::Tokens { Rejected::TokenRate } else { Rejected::RequestRate },
+                    StatusCode::TOO_MANY_REQUESTS,
+                    refused.to_string(),
+                )
+            },
+            // No 429: clients try those again, and this would never fit.
+            Refused::TooLarge { .. } => Self {
+                param: Some("max_tokens"),
+                ..Self::new(Rejected::TokensTooMany, StatusCode::BAD_REQUEST, refused.to_string())
+            },
+        }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        let (reason, status) = match error {
+            BodyError::TooLarge => (Rejected::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::Idle(_) | BodyError::Slow(_) => (Rejected::BodyLate, StatusCode::REQUEST_TIMEOUT),
+            BodyError::Broken => (Rejected::BadRequest, StatusCode::BAD_REQUEST),
+        };
+        Self::new(reason, status, error.to_string())
+    }
+}
+
+impl From<Busy> for Refusal {
+    fn from(busy: Busy) -> Self {
+        let (reason, status, seconds) = match busy {
+            Busy::Full(_) => (Rejected::Full, StatusCode::TOO_MANY_REQUESTS, 1),
+            Busy::Backlog(_) => (Rejected::Backlog, StatusCode::SERVICE_UNAVAILABLE, 5),
+            Busy::NotServing(_) => (Rejected::NotServing, StatusCode::SERVICE_UNAVAILABLE, 10),
+            Busy::Log(_) => (Rejected::Log, StatusCode::SERVICE_UNAVAILABLE, 10),
+        };
+        Self { retry_after_s: Some(seconds), ..Self::new(reason, status, busy.to_string()) }
+    }
+}
+
+async fn chat(State(app): State<App>, Extension(client): Extension<Client>, request: Request) -> Response {
+    answer(app, client, request, true).await
+}
+
+async fn completions(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    request: Request,
+) -> Response {
+    answer(app, client, request, false).await
+}
+
+async fn answer(app: App, client: Client, request: Request, chat: bool) -> Response {
     let began = Instant::now();
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return refuse(rejection.status(), &rejection.body_text(), None),
+    let started = start(&app, client, request, chat).await;
+    // What is left once this request is counted in full; what it does not use comes on top.
+    let remaining = app.access.remaining(client);
+    let mut response = match started {
+        Ok(started) => {
+            let overhead = began.elapsed();
+            app.service.metrics.overhead.observe(overhead);
+            deliver(started, overhead).await
+        }
+        Err(refusal) => refusal.into_response(&app.service.metrics),
     };
-    let wanted = match Wanted::parse(&body, chat) {
-        Ok(wanted) => wanted,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.message, error.param),
-    };
+    for (what, left) in [("requests", remaining.requests), ("tokens", remaining.tokens)] {
+        if let Some(left) = left {
+            show_limit(response.headers_mut(), what, &left);
+        }
+    }
+    response
+}
+
+/// OpenAI's headers of one limit.
+fn show_limit(headers: &mut HeaderMap, what: &str, left: &Left) {
+    for (part, value) in [
+        ("limit", left.per_minute.to_string()),
+        ("remaining", left.remaining.to_string()),
+        ("reset", duration_text(left.reset_ms)),
+    ] {
+        let name = HeaderName::try_from(format!("x-ratelimit-{part}-{what}"));
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// From the head of a request to its question to the server.
+async fn start(app: &App, client: Client, request: Request, chat: bool) -> Result<Started, Refusal> {
+    app.access.take_request(client)?;
+    let (head, body) = request.into_parts();
+    let body = read_body(&head.headers, body, app.access.timeouts()).await?;
+    let wanted = Wanted::parse(&body, chat).map_err(|error| Refusal::bad(error.param, error.message))?;
     let entry = app.service.entry().entry();
     if wanted.model != entry.name {
         let message = format!("the model {:?} is not served here; {:?} is", wanted.model, entry.name);
-        return refuse(StatusCode::NOT_FOUND, &message, Some("model"));
+        let refusal = Refusal::new(Rejected::NotHere, StatusCode::NOT_FOUND, message);
+        return Err(Refusal { param: Some("model"), ..refusal });
     }
-    let context = entry.context as usize;
-    let field = if chat { "messages" } else { "prompt" };
+    let prompt_ids = encode(app, &wanted).await?;
+    // An answer ends where the context does, whatever the client asks for.
+    let prompt_tokens = u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX);
+    let answer_tokens = wanted.settings.max_tokens.min(entry.context.saturating_sub(prompt_tokens));
+    let reserved = app.access.reserve(client, prompt_tokens.saturating_add(answer_tokens))?;
+    Ok(app.service.ask(wanted, prompt_ids, chat, reserved).await?)
+}
+
+/// The prompt's tokens, if the context holds them.
+async fn encode(app: &App, wanted: &Wanted) -> Result<Vec<u32>, Refusal> {
+    let context = app.service.entry().entry().context;
     let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
     // A long prompt takes a while, and other connections should not wait for it.
-    let encoded = tokio::task::spawn_blocking(move || match prompt {
-        Prompt::Chat(messages) => service.tokenizer().encode_chat(&messages, true),
-        Prompt::Text(text) => service.tokenizer().encode(&text, Special::AsText),
-    });
-    let prompt_ids = match encoded.await {
-        Ok(Ok(ids)) => ids,
-        Ok(Err(error)) => return refuse(StatusCode::BAD_REQUEST, &error.to_string(), Some(field)),
-        Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the prompt could not be encoded", None),
-    };
-    if prompt_ids.is_empty() || prompt_ids.len() >= context {
-        let message = format!(
-            "the prompt has {} tokens; the model's context of {context} holds 1 to {}",
-            prompt_ids.len(),
-            context.saturating_sub(1)
-        );
-        return refuse(StatusCode::BAD_REQUEST, &message, Some(field));
+    let encoded = tokio::task::spawn_blocking(move || prompt.encode(service.tokenizer(), context));
+    match encoded.await {
+        Ok(Ok(ids)) => Ok(ids),
+        Ok(Err(error)) => Err(Refusal::bad(error.param, error.message)),
+        Err(_) => {
+            let message = "the prompt could not be encoded";
+            Err(Refusal::new(Rejected::Internal, StatusCode::INTERNAL_SERVER_ERROR, message))
+        }
     }
-    let started = match app.service.ask(wanted, prompt_ids, chat).await {
-        Ok(started) => started,
-        Err(busy) => return busy_response(&busy),
-    };
-    let overhead = began.elapsed().as_micros();
+}
+
+async fn deliver(started: Started, overhead: Duration) -> Response {
     let mut response = match started.body {
         Body::Stream(pieces) => stream(pieces),
         Body::Whole(body) => match body.await {
@@ -159,7 +248,7 @@ async fn answer(app: App, body: Result<Bytes, BytesRejection>, chat: bool) -> Re
     if let Ok(value) = HeaderValue::from_str(&format!("{:016x}", started.tag)) {
         headers.insert(RECEIPT_HEADER, value);
     }
-    if let Ok(value) = HeaderValue::from_str(&overhead.to_string()) {
+    if let Ok(value) = HeaderValue::from_str(&overhead.as_micros().to_string()) {
         headers.insert(OVERHEAD_HEADER, value);
     }
     response
@@ -179,17 +268,6 @@ fn stream(mut pieces: mpsc::Receiver<Bytes>) -> Response {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (headers, HttpBody::from_stream(pieces)).into_response()
-}
-
-fn busy_response(busy: &Busy) -> Response {
-    let (status, seconds) = match busy {
-        Busy::Full(_) => (StatusCode::TOO_MANY_REQUESTS, "1"),
-        Busy::Backlog(_) => (StatusCode::SERVICE_UNAVAILABLE, "5"),
-        Busy::NotServing(_) | Busy::Log(_) => (StatusCode::SERVICE_UNAVAILABLE, "10"),
-    };
-    let mut response = refuse(status, &busy.to_string(), None);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
-    response
 }
 
 async fn models(State(app): State<App>) -> axum::Json<Value> {
@@ -247,19 +325,6 @@ async fn status(State(app): State<App>) -> axum::Json<Value> {
 }
 
 async fn metrics(State(app): State<App>) -> Response {
-    let counters = &app.service.counters;
-    let mut text = String::new();
-    for (name, kind, value) in [
-        ("maxwell_requests_total", "counter", counters.requests.load(Ordering::Relaxed)),
-        ("maxwell_answers_total", "counter", counters.answers.load(Ordering::Relaxed)),
-        ("maxwell_sampled_total", "counter", counters.sampled.load(Ordering::Relaxed)),
-        ("maxwell_recomputed_pass_total", "counter", counters.passed.load(Ordering::Relaxed)),
-        ("maxwell_recomputed_fail_total", "counter", counters.failed.load(Ordering::Relaxed)),
-        ("maxwell_recomputed_unverifiable_total", "counter", counters.unverifiable.load(Ordering::Relaxed)),
-        ("maxwell_backlog", "gauge", app.service.backlog() as u64),
-        ("maxwell_serving", "gauge", u64::from(app.service.mode() == Mode::Serving)),
-    ] {
-        text.push_str(&format!("# TYPE {name} {kind}\n{name} {value}\n"));
-    }
+    let text = metrics::text(&app.service);
     ([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))], text).into_response()
 }

@@ -7,7 +7,10 @@
 //! | [`state`] | what the gateway does with its server: the pure machine |
 //! | [`server_link`] | the shell around it: process, socket, clock |
 //! | [`openai`] | the API towards clients |
-//! | [`http`] | routes, limits, headers, status codes |
+//! | [`http`] | routes, headers, status codes |
+//! | [`listen`], [`body`] | connections and bodies, within a size and a time |
+//! | [`api_keys`], [`limits`], [`access`] | who may ask, and how much |
+//! | [`metrics`] | numbers for monitors |
 //! | [`service`] | one request from the API to its record and receipt |
 //! | [`governor`] | how fast answers may leave while others wait for their check |
 //! | [`lease_server`] | hands sampled answers to recomputers |
@@ -19,11 +22,17 @@
 //! | [`tokenizer_file`] | the model's tokens from the bundle that the whitelist names |
 //! | [`store`] | the record of everything that passed: a sealed, chained log of fixed size |
 
+pub mod access;
+pub mod api_keys;
+pub mod body;
 mod frames;
 pub mod governor;
 pub mod http;
 pub mod lease_server;
+pub mod limits;
+pub mod listen;
 pub mod log;
+pub mod metrics;
 pub mod openai;
 pub mod recent;
 pub mod record;

@@ -4,7 +4,7 @@
 use protocol::{ClientSeed, FinishReason, SamplingSettings};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokenizer::ChatMessage;
+use tokenizer::{ChatMessage, Special, Tokenizer};
 
 #[cfg(test)]
 mod tests;
@@ -150,6 +150,28 @@ impl Wanted {
             include_usage: body.stream_options.is_some_and(|options| options.include_usage),
             stops: stops(body.stop)?,
         })
+    }
+}
+
+impl Prompt {
+    /// The tokens that the model reads: at least one, and fewer than its context. A long text takes a while.
+    ///
+    /// # Errors
+    /// [`BadRequest`], with the field.
+    pub fn encode(&self, tokenizer: &Tokenizer, context: u32) -> Result<Vec<u32>, BadRequest> {
+        let (field, ids) = match self {
+            Self::Chat(messages) => ("messages", tokenizer.encode_chat(messages, true)),
+            Self::Text(text) => ("prompt", tokenizer.encode(text, Special::AsText)),
+        };
+        let ids = ids.map_err(|error| bad(field, error.to_string()))?;
+        let context = context as usize;
+        if ids.is_empty() || ids.len() >= context {
+            let (tokens, most) = (ids.len(), context.saturating_sub(1));
+            let message =
+                format!("the prompt has {tokens} tokens; the model's context of {context} holds 1 to {most}");
+            return Err(bad(field, message));
+        }
+        Ok(ids)
     }
 }
 

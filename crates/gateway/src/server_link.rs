@@ -1,8 +1,8 @@
 //! The shell around [`crate::state`]: one server process, its socket, the clock. Carries out what the machine says,
 //! and decides nothing. It must never forward a byte of weights that is not checked, and never outlive a kill.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::frames::{FrameEnd, read_frame};
@@ -38,6 +39,8 @@ const CHALLENGE_EVERY_MS: u64 = 10_000;
 pub struct LinkConfig {
     /// Limits of the machine.
     pub limits: Limits,
+    /// With which of its tokens an answer ends.
+    pub end_tokens: BTreeSet<u32>,
     /// From the whitelist.
     pub head: TreeHead,
     /// Of nothing so far.
@@ -86,11 +89,12 @@ pub enum Reply {
     Killed(KillReason),
 }
 
-/// Runs one server from upload to its end, and returns how it ended.
+/// Runs one server from upload to its end, and returns how it ended. A server that was not started here has no `child`:
+/// what kills it is the end of the link, and whoever started it has to end its process.
 pub async fn run(
     config: LinkConfig,
     stream: UnixStream,
-    child: Child,
+    child: Option<Child>,
     commands: mpsc::Receiver<Command>,
     mode: watch::Sender<Mode>,
 ) -> Mode {
@@ -98,23 +102,31 @@ pub async fn run(
     let (inbound, messages) = mpsc::channel(QUEUE);
     let reading = tokio::spawn(read_messages(reader, inbound));
     let (outbound, to_write) = mpsc::channel(QUEUE);
-    let state = State::new(config.limits);
+    let state = State::new(config.limits, config.end_tokens.clone());
     let mut link = Link {
         config,
         state,
         child,
+        writing: None,
         mode,
         outbound,
         replies: BTreeMap::new(),
         began: Instant::now(),
         challenges: 0,
         next_challenge_ms: 0,
+        preparing: None,
     };
     let end = link.run(messages, commands, writer, to_write).await;
     // Killed on every way out: a server that was drained has nothing more to do either.
-    let _ = link.child.start_kill();
-    let _ = link.child.wait().await;
+    link.kill();
+    if let Some(child) = &mut link.child {
+        let _ = child.wait().await;
+    }
+    // Both halves of the socket are dropped with their tasks, whatever they wait for.
     reading.abort();
+    if let Some(writing) = link.writing {
+        writing.abort();
+    }
     end
 }
 
@@ -156,13 +168,16 @@ async fn write_messages(mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver
 struct Link {
     config: LinkConfig,
     state: State,
-    child: Child,
+    child: Option<Child>,
+    writing: Option<JoinHandle<()>>,
     mode: watch::Sender<Mode>,
     outbound: mpsc::Sender<Vec<u8>>,
     replies: BTreeMap<u64, mpsc::UnboundedSender<Reply>>,
     began: Instant,
     challenges: u64,
     next_challenge_ms: u64,
+    /// The next challenge while its answer is computed: the loop must not wait for a disk.
+    preparing: Option<JoinHandle<Prepared>>,
 }
 
 impl Link {
@@ -175,8 +190,7 @@ impl Link {
     ) -> Mode {
         self.event(Event::Boot).await;
         self.upload(&mut messages, &mut commands, &mut writer).await;
-        // Ends with the link, which owns the other end of the queue.
-        tokio::spawn(write_messages(writer, to_write));
+        self.writing = Some(tokio::spawn(write_messages(writer, to_write)));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut has_commander = true;
@@ -190,10 +204,18 @@ impl Link {
                     has_commander = command.is_some();
                     self.command(command.unwrap_or(Command::Drain)).await;
                 }
+                prepared = ready(&mut self.preparing) => self.challenge(prepared).await,
                 _ = tick.tick() => self.tick().await,
             }
         }
         self.state.mode()
+    }
+
+    fn kill(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It fails only if the process has ended.
+            let _ = child.start_kill();
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -250,7 +272,7 @@ impl Link {
         // One challenge at a time: a second one would give the first another deadline.
         let due = self.now_ms() >= self.next_challenge_ms && !self.state.is_challenged();
         if self.state.mode() == Mode::Serving && due {
-            self.challenge().await;
+            self.prepare();
         }
     }
 
@@ -279,7 +301,7 @@ impl Link {
         let now_ms = self.now_ms();
         for action in self.state.handle(now_ms, event) {
             match action {
-                Action::Challenge => Box::pin(self.challenge()).await,
+                Action::Challenge => self.prepare(),
                 Action::Open => self.next_challenge_ms = now_ms.saturating_add(CHALLENGE_EVERY_MS),
                 Action::Token { tag, id, fingerprint } => self.reply(tag, Reply::Token { id, fingerprint }),
                 Action::Finished { tag, finish } => {
@@ -293,7 +315,7 @@ impl Link {
                 Action::Cancel { tag } => self.send(&ToServer::Cancel { tag }).await,
                 Action::Kill(reason) => {
                     // The process first: what it holds must not get out while we tidy up.
-                    let _ = self.child.start_kill();
+                    self.kill();
                     tracing::error!(reason = reason.code(), "server killed");
                     for reply in std::mem::take(&mut self.replies).into_values() {
                         let _ = reply.send(Reply::Killed(reason));
@@ -325,52 +347,96 @@ impl Link {
         }
     }
 
+    /// Begins to compute the answer to a challenge, unless one is on its way.
+    fn prepare(&mut self) {
+        if self.preparing.is_none() {
+            let LinkConfig { head, verifier, weights, .. } = self.config.clone();
+            self.preparing = Some(tokio::spawn(prepare(head, verifier, weights)));
+        }
+    }
+
     /// Asks for random ranges of the weights.
-    async fn challenge(&mut self) {
+    async fn challenge(&mut self, prepared: Prepared) {
+        self.preparing = None;
+        if !matches!(self.state.mode(), Mode::Readback | Mode::Serving) {
+            return;
+        }
+        let Challenge { key, ranges, digest, wait_ms } = match prepared {
+            Ok(challenge) => challenge,
+            Err(reason) => return self.event(Event::Kill(reason)).await,
+        };
         self.challenges = self.challenges.saturating_add(1);
-        let (key, ranges, wait_ms) = match self.draw() {
-            Ok(drawn) => drawn,
-            Err(error) => {
-                tracing::error!(%error, "no random numbers");
-                return Box::pin(self.event(Event::Kill(KillReason::Operator))).await;
-            }
-        };
-        let Some(digest) = self.digest(&key, &ranges).await else {
-            tracing::error!("the weights are gone or were changed");
-            return Box::pin(self.event(Event::Kill(KillReason::Weights))).await;
-        };
         let challenge = self.challenges;
         self.next_challenge_ms = self.now_ms().saturating_add(wait_ms);
         self.send(&ToServer::Readback { challenge, key, ranges }).await;
-        Box::pin(self.event(Event::Challenged { challenge, digest })).await;
+        self.event(Event::Challenged { challenge, digest }).await;
     }
+}
 
-    /// A key, ranges, and how long to wait before the next challenge: between half and one and a half times the
-    /// mean.
-    fn draw(&self) -> Result<([u8; 32], Vec<ByteRange>, u64), getrandom::Error> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
-        let bytes = self.config.head.bytes;
-        let length = u32::try_from(bytes).unwrap_or(u32::MAX).min(CHALLENGE_BYTES);
-        let last = bytes.saturating_sub(u64::from(length));
-        let mut ranges = Vec::with_capacity(CHALLENGE_RANGES);
-        for _ in 0..CHALLENGE_RANGES {
-            // The bias is below 2^-24 for a terabyte.
-            ranges.push(ByteRange { offset: getrandom::u64()? % last.saturating_add(1), length });
-        }
-        Ok((key, ranges, CHALLENGE_EVERY_MS / 2 + getrandom::u64()? % CHALLENGE_EVERY_MS))
-    }
+/// A challenge and its right answer.
+#[derive(Debug)]
+struct Challenge {
+    key: [u8; 32],
+    ranges: Vec<ByteRange>,
+    digest: [u8; 32],
+    /// How long to wait before the next one.
+    wait_ms: u64,
+}
 
-    /// The right answer, from groups that are checked again.
-    async fn digest(&self, key: &[u8; 32], ranges: &[ByteRange]) -> Option<[u8; 32]> {
-        let head = self.config.head;
-        let mut file = File::open(&self.config.weights).await.ok()?;
-        let mut hasher = ReadbackHasher::new(key);
-        for range in ranges {
-            hasher.add(*range, &read_range(&mut file, &head, &self.config.verifier, *range).await?);
-        }
-        Some(hasher.finish())
+/// A challenge, or why there can be none.
+type Prepared = Result<Challenge, KillReason>;
+
+/// When the challenge is there; never, if none is on its way.
+async fn ready(preparing: &mut Option<JoinHandle<Prepared>>) -> Prepared {
+    match preparing {
+        Some(task) => task.await.unwrap_or(Err(KillReason::Operator)),
+        None => std::future::pending().await,
     }
+}
+
+/// Draws a challenge, and computes its right answer from groups that are checked again.
+async fn prepare(head: TreeHead, verifier: GroupVerifier, weights: PathBuf) -> Prepared {
+    let drawn = draw(head.bytes).map_err(|error| {
+        tracing::error!(%error, "no random numbers");
+        KillReason::Operator
+    });
+    let (key, ranges, wait_ms) = drawn?;
+    let Some(digest) = digest(&head, &verifier, &weights, &key, &ranges).await else {
+        tracing::error!("the weights are gone or were changed");
+        return Err(KillReason::Weights);
+    };
+    Ok(Challenge { key, ranges, digest, wait_ms })
+}
+
+/// A key, ranges of so many bytes of weights, and how long to wait before the next challenge: between half and one and a
+/// half times the mean.
+fn draw(bytes: u64) -> Result<([u8; 32], Vec<ByteRange>, u64), getrandom::Error> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)?;
+    let length = u32::try_from(bytes).unwrap_or(u32::MAX).min(CHALLENGE_BYTES);
+    let last = bytes.saturating_sub(u64::from(length));
+    let mut ranges = Vec::with_capacity(CHALLENGE_RANGES);
+    for _ in 0..CHALLENGE_RANGES {
+        // The bias is below 2^-24 for a terabyte.
+        ranges.push(ByteRange { offset: getrandom::u64()? % last.saturating_add(1), length });
+    }
+    Ok((key, ranges, CHALLENGE_EVERY_MS / 2 + getrandom::u64()? % CHALLENGE_EVERY_MS))
+}
+
+/// The right answer, or `None` if the file is not what the whitelist says any more.
+async fn digest(
+    head: &TreeHead,
+    verifier: &GroupVerifier,
+    weights: &Path,
+    key: &[u8; 32],
+    ranges: &[ByteRange],
+) -> Option<[u8; 32]> {
+    let mut file = File::open(weights).await.ok()?;
+    let mut hasher = ReadbackHasher::new(key);
+    for range in ranges {
+        hasher.add(*range, &read_range(&mut file, head, verifier, *range).await?);
+    }
+    Some(hasher.finish())
 }
 
 /// Writes one group of weights; gives what ended the upload instead, if something did.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use protocol::keys::{SigningKey, VerifyingKey};
@@ -17,7 +17,9 @@ use tokenizer::Tokenizer;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::session::{Session, Sink};
+use crate::access::Reservation;
 use crate::log::{Log, LogError};
+use crate::metrics::Metrics;
 use crate::openai::{Answer, StopFilter, Wanted};
 use crate::recent::RecentVerdicts;
 use crate::record::Record;
@@ -90,9 +92,11 @@ pub struct Service {
     receipts: Mutex<Receipts>,
     recent: Mutex<RecentVerdicts>,
     next_tag: AtomicU64,
-    began: std::time::Instant,
+    began: Instant,
     /// What has been counted so far.
     pub counters: Counters,
+    /// What only monitors look at.
+    pub metrics: Metrics,
     alarm: watch::Sender<Option<Alarm>>,
 }
 
@@ -202,8 +206,9 @@ impl Service {
             receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
             next_tag: AtomicU64::new(started.sequence << TAG_BITS),
-            began: std::time::Instant::now(),
+            began: Instant::now(),
             counters: Counters::default(),
+            metrics: Metrics::default(),
             alarm: watch::Sender::new(None),
         }))
     }
@@ -277,6 +282,20 @@ impl Service {
     /// Sampled answers without an outcome.
     pub fn backlog(&self) -> usize {
         lock(&self.spool).backlog()
+    }
+
+    /// Answers that are being written.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight_max.saturating_sub(self.slots.available_permits())
+    }
+
+    /// Until no answer is being written any more, and from then on none is begun.
+    pub async fn finish_answers(&self) {
+        let places = u32::try_from(self.in_flight_max).unwrap_or(u32::MAX);
+        // It fails only if they are all gone already.
+        if self.slots.acquire_many(places).await.is_ok() {
+            self.slots.close();
+        }
     }
 
     /// A receipt, if its answer is durable.
@@ -357,7 +376,8 @@ impl Service {
         Ok(())
     }
 
-    /// Takes a request: gives it a tag and a nonce and sends it to the server.
+    /// Takes a request: gives it a tag and a nonce and sends it to the server. What the answer does not use of its
+    /// reserved tokens goes back at its end.
     ///
     /// # Errors
     /// [`Busy`].
@@ -366,6 +386,7 @@ impl Service {
         wanted: Wanted,
         prompt_ids: Vec<u32>,
         chat: bool,
+        reserved: Reservation,
     ) -> Result<Started, Busy> {
         if self.mode() != Mode::Serving {
             return Err(Busy::NotServing(self.mode()));
@@ -375,8 +396,7 @@ impl Service {
             return Err(Busy::Full(self.in_flight_max));
         };
         // Every answer that is being written may be picked, and a pick must find room.
-        let in_flight = self.in_flight_max.saturating_sub(self.slots.available_permits());
-        if !lock(&self.spool).has_room(in_flight) {
+        if !lock(&self.spool).has_room(self.in_flight()) {
             return Err(Busy::Backlog(self.backlog()));
         }
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
@@ -399,12 +419,8 @@ impl Service {
         }
         // From here on nothing waits, so a client that leaves cannot stop it half done.
         lock(&self.receipts).pending.insert(tag);
-        let answer = Answer {
-            id: format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" }),
-            created: unix_ms() / 1000,
-            model: wanted.model.clone(),
-            chat,
-        };
+        let id = format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" });
+        let answer = Answer { id, created: unix_ms() / 1000, model: wanted.model.clone(), chat };
         let (sink, body) = if wanted.stream {
             let (sender, receiver) = mpsc::channel(BODY_QUEUE);
             (Sink::Stream(sender), Body::Stream(receiver))
@@ -425,6 +441,8 @@ impl Service {
             text: String::new(),
             output_ids: Vec::new(),
             fingerprints: Vec::new(),
+            asked: Instant::now(),
+            reserved,
             _slot: slot,
         };
         tokio::spawn(session.run(replies));
@@ -433,14 +451,14 @@ impl Service {
 }
 
 impl Service {
-    /// The blocking end of an answer; `job` is its claim if it was picked.
-    fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, job: Option<Vec<u8>>) {
+    /// The blocking end of an answer; `job` is its claim if it was picked. False if it is not recorded.
+    fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, job: Option<Vec<u8>>) -> bool {
         let durable = match self.log.append_wait(record) {
             Ok(durable) => durable,
             Err(error) => {
                 tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");
                 lock(&self.receipts).pending.remove(&tag);
-                return;
+                return false;
             }
         };
         self.counters.answers.fetch_add(1, Ordering::Relaxed);
@@ -468,6 +486,7 @@ impl Service {
             }
             Err(error) => tracing::error!(tag, %error, "no receipt"),
         }
+        true
     }
 }
 

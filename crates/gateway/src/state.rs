@@ -7,7 +7,7 @@
 //! any ─violation, deadline, order→ Killed(reason);  any ─brick→ Bricked
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::FinishReason;
 use protocol::fingerprint::LogitFingerprint;
@@ -217,6 +217,8 @@ pub enum Action {
 struct Flight {
     asked: Asked,
     tokens: u32,
+    /// An end token came: nothing but the finish may follow.
+    is_ended: bool,
     last_ms: u64,
     /// Nobody reads it any more; what still comes is dropped.
     reader_left: bool,
@@ -226,6 +228,7 @@ struct Flight {
 #[derive(Debug)]
 pub struct State {
     limits: Limits,
+    end_tokens: BTreeSet<u32>,
     mode: Mode,
     /// When the mode began.
     since_ms: u64,
@@ -234,9 +237,10 @@ pub struct State {
 }
 
 impl State {
-    /// A server that is off.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, mode: Mode::Off, since_ms: 0, challenge: None, flights: BTreeMap::new() }
+    /// A server that is off, whose answers end with one of these tokens, or at a limit.
+    pub fn new(limits: Limits, end_tokens: BTreeSet<u32>) -> Self {
+        let (challenge, flights) = (None, BTreeMap::new());
+        Self { limits, end_tokens, mode: Mode::Off, since_ms: 0, challenge, flights }
     }
 
     /// Where it is.
@@ -275,7 +279,8 @@ impl State {
             Event::Gone if self.mode == Mode::Off => Vec::new(),
             Event::Gone => self.kill(KillReason::Gone),
             Event::Asked(tag, asked) => {
-                let flight = Flight { asked, tokens: 0, last_ms: now_ms, reader_left: false };
+                let flight =
+                    Flight { asked, tokens: 0, is_ended: false, last_ms: now_ms, reader_left: false };
                 self.flights.insert(tag, flight);
                 Vec::new()
             }
@@ -361,7 +366,8 @@ impl State {
         flight.last_ms = now_ms;
         let reader_left = flight.reader_left;
         let in_context = flight.asked.prompt_tokens.saturating_add(flight.tokens) <= self.limits.context;
-        if flight.tokens > flight.asked.max_tokens || !in_context {
+        let after_end = std::mem::replace(&mut flight.is_ended, self.end_tokens.contains(&id));
+        if after_end || flight.tokens > flight.asked.max_tokens || !in_context {
             return self.kill(KillReason::Length);
         }
         if id >= self.limits.vocabulary {
@@ -373,7 +379,12 @@ impl State {
     fn finished(&mut self, tag: u64, finish: FinishReason) -> Vec<Action> {
         let Some(flight) = self.flights.remove(&tag) else { return self.kill(KillReason::Tag) };
         let fits = match finish {
-            FinishReason::EndToken => flight.tokens > 0,
+            FinishReason::EndToken => flight.is_ended,
+            FinishReason::Length | FinishReason::ContextFull | FinishReason::OutOfRange { .. }
+                if flight.is_ended =>
+            {
+                false
+            }
             FinishReason::Length => flight.tokens == flight.asked.max_tokens,
             FinishReason::ContextFull => {
                 flight.asked.prompt_tokens.saturating_add(flight.tokens) == self.limits.context

@@ -87,6 +87,12 @@ impl Tokenizer {
         self.ends.binary_search(&id).is_ok()
     }
 
+    /// All ids for which [`Self::is_end`] holds, in order.
+    #[must_use]
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.ends
+    }
+
     /// The tokens of `text`, with `bos` before and `eos` after it if the spec says so.
     ///
     /// # Errors

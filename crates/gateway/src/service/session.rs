@@ -2,17 +2,20 @@
 //! a byte that is not hashed, and never forgets what was shown, whoever ended it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::id::ChainHash;
-use protocol::receipt::{RECEIPT_VERSION, Receipt, ReceiptMode, RequestTag, ResponseHasher, request_digest};
+use protocol::receipt::{
+    FinishCode, RECEIPT_VERSION, Receipt, ReceiptMode, RequestTag, ResponseHasher, request_digest,
+};
 use protocol::seed::derive_seed;
 use protocol::{Claim, FinishReason};
 use tokenizer::{StreamDecoder, Tokenizer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::access::Reservation;
 use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
 use crate::record::{Answered, Record};
 use crate::server_link::{Command, Reply};
@@ -42,6 +45,9 @@ pub(super) struct Session {
     pub(super) text: String,
     pub(super) output_ids: Vec<u32>,
     pub(super) fingerprints: Vec<LogitFingerprint>,
+    /// When the server was asked.
+    pub(super) asked: Instant,
+    pub(super) reserved: Reservation,
     /// Given back when the answer is done.
     pub(super) _slot: OwnedSemaphorePermit,
 }
@@ -60,22 +66,29 @@ impl Session {
     pub(super) async fn run(mut self, replies: mpsc::UnboundedReceiver<Reply>) {
         let service = Arc::clone(&self.service);
         let end = self.read(&service.tokenizer, replies).await;
+        self.settle(&end);
         let unwanted = matches!(end, End::Stopped | End::Left);
         if unwanted && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
             tracing::debug!("the server is gone already");
         }
+        let is_failed = matches!(end, End::Failed(_));
         let finish = match &end {
             End::Finished(finish) => *finish,
             End::Stopped | End::Left | End::Failed(_) => FinishReason::ReaderLeft,
         };
-        let body = match end {
+        let mut body = match end {
             End::Finished(_) | End::Stopped => self.deliver_end(finish, None).await,
             End::Failed(message) => self.deliver_end(finish, Some(&message)).await,
             End::Left => None,
         };
         // What was delivered is recorded and may be recomputed, whoever ended it.
         if finish != FinishReason::ReaderLeft || !self.output_ids.is_empty() {
-            self.record(finish).await;
+            let is_recorded = self.record(finish, is_failed).await;
+            if !is_recorded && body.is_some() {
+                // What has no record is not given out, as long as it can be held back.
+                let message = "the answer could not be recorded, so it is not given out";
+                body = Some(Err(openai::error_json(message, "server_error", None).to_string().into()));
+            }
         } else {
             lock(&service.receipts).pending.remove(&self.tag);
         }
@@ -85,6 +98,15 @@ impl Session {
             // A client that left does not need it.
             let _ = sender.send(body);
         }
+    }
+
+    /// Gives reserved tokens back that were not used, by own count. A server that failed before its first token has
+    /// used none; a client that left has used its prompt.
+    fn settle(&mut self, end: &End) {
+        let has_failed = matches!(end, End::Failed(_)) && self.output_ids.is_empty();
+        let tokens = self.prompt_ids.len().saturating_add(self.output_ids.len());
+        let used = if has_failed { 0 } else { u32::try_from(tokens).unwrap_or(u32::MAX) };
+        self.reserved.settle(used);
     }
 
     /// Sends the end of a stream, or makes the body: hashed now, sent when the answer is recorded.
@@ -126,6 +148,9 @@ impl Session {
             };
             match reply {
                 Some(Reply::Token { id, fingerprint }) => {
+                    if self.output_ids.is_empty() {
+                        self.service.metrics.first_token.observe(self.asked.elapsed());
+                    }
                     self.output_ids.push(id);
                     self.fingerprints.push(fingerprint);
                     // The machine has checked that the id is one.
@@ -203,8 +228,9 @@ impl Session {
         bytes
     }
 
-    /// Writes the answer down, and gives a receipt when it is durable.
-    async fn record(&mut self, finish: FinishReason) {
+    /// Writes the answer down, and gives a receipt when it is durable; false if it could not be written.
+    /// If the server failed, what was delivered is a claim all the same, but not one about a complete answer.
+    async fn record(&mut self, finish: FinishReason, is_failed: bool) -> bool {
         let service = &self.service;
         let claim = self.claim(finish);
         let tokens = u64::try_from(self.prompt_ids.len().saturating_add(self.output_ids.len()));
@@ -221,8 +247,8 @@ impl Session {
             response,
             prompt_tokens: u32::try_from(claim.prompt_ids.len()).unwrap_or(u32::MAX),
             output_tokens: u32::try_from(claim.output_ids.len()).unwrap_or(u32::MAX),
-            finish: finish.into(),
-            claim: Some(digest),
+            finish: if is_failed { FinishCode::Failed } else { finish.into() },
+            claim: (!is_failed).then_some(digest),
             chain: ChainHash::from_bytes([0; 32]),
             sequence: 0,
             issued_unix_ms: 0,
@@ -237,9 +263,10 @@ impl Session {
         }));
         let (service, tag) = (Arc::clone(service), self.tag);
         let waiting = tokio::task::spawn_blocking(move || service.finish_record(tag, &record, receipt, job));
-        if let Err(error) = waiting.await {
+        waiting.await.unwrap_or_else(|error| {
             tracing::error!(%error, "recording failed");
-        }
+            false
+        })
     }
 
     fn claim(&self, finish: FinishReason) -> Claim {

@@ -10,6 +10,7 @@ const LIMITS: Limits = Limits {
     readback_ms: 50,
     silence_ms: 200,
 };
+const END: u32 = 98;
 const DIGEST: [u8; 32] = [8; 32];
 
 fn fingerprint() -> LogitFingerprint {
@@ -30,7 +31,7 @@ fn asked(tag: u64) -> Event {
 
 /// Up to a mode, at time 0.
 fn state(mode: Mode) -> State {
-    let mut state = State::new(LIMITS);
+    let mut state = State::new(LIMITS, BTreeSet::from([END]));
     let readback = FromServer::Readback { challenge: 1, digest: DIGEST };
     for event in [
         Event::Boot,
@@ -73,7 +74,7 @@ fn an_honest_life() {
     state.handle(6, asked(6));
     assert_eq!(state.handle(7, Event::Drain), vec![]);
     let finish = FinishReason::EndToken;
-    state.handle(8, token(6, 3));
+    state.handle(8, token(6, END));
     assert_eq!(
         state.handle(9, finished(6, finish)),
         vec![Action::Finished { tag: 6, finish }, Action::PowerOff]
@@ -133,6 +134,7 @@ fn one_answer_per_tag() {
     check_kill(flying(), 0, token(6, 1), KillReason::Tag);
     check_kill(flying(), 0, finished(6, FinishReason::EndToken), KillReason::Tag);
     let mut answered = flying();
+    answered.handle(0, token(5, END));
     answered.handle(0, finished(5, FinishReason::EndToken));
     check_kill(answered, 0, finished(5, FinishReason::EndToken), KillReason::Tag);
     check_kill(flying(), 0, finished(5, FinishReason::Length), KillReason::Length);

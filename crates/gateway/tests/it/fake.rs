@@ -3,6 +3,7 @@
 //! here may wait for time to pass, but to give up.
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use gateway::http::{ApiKeys, router};
+use gateway::access::{Access, AccessRules, Timeouts};
+use gateway::api_keys::{ApiKey, ApiKeys, KeyDigest};
+use gateway::http::router;
 use gateway::lease_server;
+use gateway::limits::Rates;
+use gateway::listen::{self, Stage};
 use gateway::log::Log;
 use gateway::record::Record;
 use gateway::sampling::{AuditPolicy, PPB};
@@ -32,6 +37,7 @@ use protocol::{ClientSeed, FinishReason, ModelCommitment, Nonce, SamplingSetting
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -153,7 +159,7 @@ pub(crate) struct Link {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) mode: watch::Receiver<Mode>,
     task: JoinHandle<Mode>,
-    process: u32,
+    process: Option<u32>,
     _folder: TempDir,
 }
 
@@ -165,12 +171,28 @@ impl Link {
         std::fs::write(&path, stored).unwrap();
         let GroupTree { head, outboard } = GroupTree::of(right);
         let verifier = GroupVerifier::new(head, outboard).unwrap();
-        let config = LinkConfig { limits, head, verifier, weights: path };
-        let (ours, theirs) = UnixStream::pair().unwrap();
+        let config = LinkConfig { limits, end_tokens: BTreeSet::from([END]), head, verifier, weights: path };
         let mut process = tokio::process::Command::new("sleep");
         let process = process.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let process = process.spawn().unwrap();
         let id = process.id().unwrap();
+        Self::on(config, Some((process, id)), folder)
+    }
+
+    /// The same with a server that somebody else has started.
+    pub(crate) fn without_process(weights: &[u8], limits: Limits) -> (Self, FakeServer) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights");
+        std::fs::write(&path, weights).unwrap();
+        let GroupTree { head, outboard } = GroupTree::of(weights);
+        let verifier = GroupVerifier::new(head, outboard).unwrap();
+        let config = LinkConfig { limits, end_tokens: BTreeSet::from([END]), head, verifier, weights: path };
+        Self::on(config, None, folder)
+    }
+
+    fn on(config: LinkConfig, process: Option<(Child, u32)>, folder: TempDir) -> (Self, FakeServer) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (process, id) = process.unzip();
         let (commands, received) = mpsc::channel(256);
         let (mode_sender, mode) = watch::channel(Mode::Off);
         let task = tokio::spawn(server_link::run(config, ours, process, received, mode_sender));
@@ -187,7 +209,8 @@ impl Link {
     pub(crate) async fn end(self) -> Mode {
         let end = soon("the link's end", self.task).await.unwrap();
         // The link has waited for the process, so nothing is left of it, not even a zombie.
-        assert!(!Path::new(&format!("/proc/{}", self.process)).exists(), "the process lives");
+        let lives = self.process.is_some_and(|id| Path::new(&format!("/proc/{id}")).exists());
+        assert!(!lives, "the process lives");
         assert_eq!(*self.mode.borrow(), end);
         end
     }
@@ -363,24 +386,51 @@ impl FakeServer {
     }
 }
 
+/// A timeout that no test reaches.
+pub(crate) const FOREVER: Duration = Duration::from_secs(600);
+
+/// The records of keys, in the form that a gateway takes.
+pub(crate) fn api_keys(keys: &[(&str, Rates)]) -> ApiKeys {
+    let mut out = ApiKeys::default();
+    for (name, rates) in keys {
+        let digest = KeyDigest::of(&format!("{name}{name}"));
+        out.add(ApiKey { name: (*name).to_owned(), digest, rates: *rates, revoked: false }).unwrap();
+    }
+    out
+}
+
 /// How a gateway is set up.
 pub(crate) struct Setup {
     pub(crate) rate_ppb: u64,
     pub(crate) in_flight_max: usize,
     pub(crate) backlog_max: usize,
     pub(crate) lease_ms: u64,
-    pub(crate) keys: &'static [&'static str],
+    /// Names of keys and what they may; a key is its name twice. None: everybody may.
+    pub(crate) keys: Vec<(&'static str, Rates)>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) connections_max: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rate_ppb: PPB, in_flight_max: 8, backlog_max: 64, lease_ms: 600_000, keys: &[] }
+        Self {
+            rate_ppb: PPB,
+            in_flight_max: 8,
+            backlog_max: 64,
+            lease_ms: 600_000,
+            keys: Vec::new(),
+            timeouts: Timeouts { head: FOREVER, body_idle: FOREVER, body_total: FOREVER },
+            connections_max: 1000,
+        }
     }
 }
 
 /// A whole gateway on a free port, with its server.
 pub(crate) struct Gateway {
     pub(crate) service: Arc<Service>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) stage: watch::Sender<Stage>,
+    pub(crate) listening: JoinHandle<()>,
     pub(crate) address: SocketAddr,
     pub(crate) lease_path: PathBuf,
     pub(crate) server: FakeServer,
@@ -429,9 +479,14 @@ impl Gateway {
         tokio::spawn(lease_server::serve(leases, Arc::clone(&service)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = router(Arc::clone(&service), ApiKeys::new(setup.keys.iter().copied()));
-        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { service, address, lease_path, server, link, disk_is_broken, folder }
+        let keys = (!setup.keys.is_empty()).then(|| api_keys(&setup.keys));
+        let access = Access::new(AccessRules { keys, rates: Rates::default(), timeouts: setup.timeouts });
+        let routes = router(Arc::clone(&service), Arc::clone(&access));
+        let (stage, stages) = watch::channel(Stage::Open);
+        let (with, under) = (Arc::clone(&service), Arc::clone(&access));
+        let listening =
+            tokio::spawn(listen::serve(listener, routes, with, under, setup.connections_max, stages));
+        Self { service, access, address, lease_path, server, link, stage, listening, disk_is_broken, folder }
     }
 
     /// Starts one, and brings its server up.

@@ -9,7 +9,7 @@ use protocol::link::{FromServer, ToServer, frame};
 use protocol::{ClientSeed, FinishReason, Nonce, SamplingSettings};
 use tokio::sync::mpsc;
 
-use crate::fake::{FakeServer, Link, VOCABULARY, fingerprint, limits, soon, weights};
+use crate::fake::{END, FakeServer, Link, VOCABULARY, fingerprint, limits, soon, weights};
 
 const GROUP: usize = 1 << 20;
 /// Two whole groups and a short one.
@@ -262,12 +262,24 @@ async fn tokens_are_counted_and_in_the_vocabulary() {
     check_kill(early, KillReason::Length).await;
     let nobody_left = async |server: &mut FakeServer| server.finish(7, FinishReason::ReaderLeft).await;
     check_kill(nobody_left, KillReason::Length).await;
+    // An answer ends with an end token, and only with one.
+    let no_end = async |server: &mut FakeServer| {
+        server.tokens(7, &[1]).await;
+        server.finish(7, FinishReason::EndToken).await;
+    };
+    check_kill(no_end, KillReason::Length).await;
+    check_kill(async |server| server.tokens(7, &[END, 1]).await, KillReason::Length).await;
+    let denied_end = async |server: &mut FakeServer| {
+        server.tokens(7, &[1, 2, END]).await;
+        server.finish(7, FinishReason::Length).await;
+    };
+    check_kill(denied_end, KillReason::Length).await;
 }
 
 #[tokio::test]
 async fn one_answer_per_tag() {
     let twice = async |server: &mut FakeServer| {
-        server.tokens(7, &[1]).await;
+        server.tokens(7, &[1, END]).await;
         server.finish(7, FinishReason::EndToken).await;
         server.tokens(7, &[1]).await;
     };
@@ -313,9 +325,10 @@ async fn a_reader_that_leaves_cancels_and_the_server_lives() {
     assert_eq!(next(&mut replies).await, None);
     let mut replies = ask(&link, 8).await;
     assert_eq!(server.generate().await.tag, 8);
-    server.tokens(8, &[3]).await;
+    server.tokens(8, &[3, END]).await;
     server.finish(8, FinishReason::EndToken).await;
     assert_eq!(next(&mut replies).await, Some(token(3)));
+    assert_eq!(next(&mut replies).await, Some(token(END)));
     // Leaving an answer that is finished changes nothing.
     assert_eq!(next(&mut replies).await, Some(Reply::Finished(FinishReason::EndToken)));
     link.commands.send(Command::ReaderLeft(8)).await.unwrap();
@@ -333,9 +346,10 @@ async fn a_drain_finishes_what_runs() {
     link.reaches(Mode::Drain).await;
     let mut refused = ask(&link, 8).await;
     assert_eq!(next(&mut refused).await, Some(Reply::Refused));
-    server.tokens(7, &[1]).await;
+    server.tokens(7, &[1, END]).await;
     server.finish(7, FinishReason::EndToken).await;
     assert_eq!(next(&mut replies).await, Some(token(1)));
+    assert_eq!(next(&mut replies).await, Some(token(END)));
     assert_eq!(next(&mut replies).await, Some(Reply::Finished(FinishReason::EndToken)));
     assert_eq!(link.end().await, Mode::Off);
     assert_eq!(server.rest().await, []);
@@ -450,4 +464,16 @@ async fn a_challenge_while_serving_has_a_deadline() {
     assert!(began.elapsed() < Duration::from_secs(17), "{:?}", began.elapsed());
     tokio::time::resume();
     assert_eq!(link.end().await, dead);
+}
+
+/// A server that somebody else started has no process here: what is left to take from it is the link.
+#[tokio::test]
+async fn a_kill_without_a_process_closes_the_link() {
+    let weights = weights(5000);
+    let (mut link, mut server) = Link::without_process(&weights, limits(5000));
+    server.boot().await;
+    link.reaches(Mode::Serving).await;
+    link.commands.send(Command::Kill(KillReason::Audit)).await.unwrap();
+    assert_eq!(server.rest().await, []);
+    link.ends_killed(KillReason::Audit).await;
 }

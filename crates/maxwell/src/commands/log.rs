@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use gateway::record::Record;
 use gateway::sampling_audit::{AuditReport, SamplingAudit};
 use gateway::store::{Store, StoreKey};
 use serde_json::json;
 
-use super::up::{LOG_FOLDER, LOG_KEY_FILE, STORE};
-use crate::home::read_bounded;
 use crate::output::{Exit, Finished};
+use crate::stack::{LOG_FOLDER, LOG_KEY_FILE, STORE, read_log_key};
 
 /// Arguments of `maxwell log`.
 #[derive(Debug, Args)]
@@ -47,10 +45,7 @@ Exit codes: 0 every decision is right, 3 one is not, 4 the key is not revealed, 
 /// Runs the command.
 pub(crate) fn run(arguments: &LogArguments) -> anyhow::Result<Finished> {
     let LogCommand::AuditSampling(AuditArguments { folder }) = &arguments.command;
-    let key_path = folder.join(LOG_KEY_FILE);
-    let text = String::from_utf8_lossy(&read_bounded(&key_path, 128)?).trim_end().to_owned();
-    let mut key = [0; 32];
-    hex::decode_to_slice(&text, &mut key).with_context(|| format!("{} is no key", key_path.display()))?;
+    let key = read_log_key(&folder.join(LOG_KEY_FILE))?;
     let (store, _) = Store::open(&folder.join(LOG_FOLDER), &StoreKey::from_bytes(key), STORE)?;
     let mut audit = SamplingAudit::new();
     for stored in store.iter_from(store.oldest()) {

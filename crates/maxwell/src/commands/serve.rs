@@ -1,14 +1,16 @@
-//! `maxwell serve`: the inference server behind a gateway. It starts empty, takes weights over its link into memory,
-//! then token ids in, token ids out. It is the untrusted party: with `--cheat` it shows why.
+//! `maxwell serve`: the inference server. Behind a gateway it starts empty, takes weights over its link into memory,
+//! then token ids in, token ids out; with `--model` it stands alone. It is the untrusted party: with `--cheat` it
+//! shows why. Nothing it says about itself may ever count.
 
+mod alone;
 pub(crate) mod cheat;
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use anyhow::{Context, bail};
@@ -39,9 +41,16 @@ const SEQUENCES_MAX: usize = 64;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ServeArguments {
-    /// The gateway's Unix socket
-    #[arg(long, value_name = "SOCKET")]
-    link: PathBuf,
+    /// The gateway's Unix socket: weights and requests come from there
+    #[arg(long, value_name = "SOCKET", required_unless_present = "model", conflicts_with = "model")]
+    link: Option<PathBuf>,
+    /// Stand alone, without a gateway: serve this pulled model or GGUF file to OpenAI clients. Nothing is tagged, recorded or
+    /// recomputed
+    #[arg(short, long, value_name = "MODEL", conflicts_with = "cheat")]
+    model: Option<String>,
+    /// Port on this machine for --model; 0 for any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 8081, conflicts_with = "link")]
+    port: u16,
     /// Cheat, so that one can watch it get caught
     #[arg(long, value_name = "HOW")]
     cheat: Option<Cheat>,
@@ -53,22 +62,46 @@ const EXAMPLES: &str = "\
 Examples:
   maxwell serve --link gateway.sock
   maxwell serve --link gateway.sock --cheat tamper
+  maxwell serve -m smollm2-135m --port 8081
 
-A gateway starts this itself (see `maxwell up`). Weights come over the link and stay in memory; nothing is read from
+Behind a gateway: the gateway starts this itself (see `maxwell up`). Weights come over the link and stay in memory; nothing is read from
 or written to the disk. Ends when the gateway ends the link.";
 
 /// Runs the command.
-pub(crate) fn run(arguments: &ServeArguments, _shell: &Shell) -> anyhow::Result<Finished> {
-    let stream = UnixStream::connect(&arguments.link)
-        .with_context(|| format!("can't reach a gateway at {}", arguments.link.display()))?;
+pub(crate) fn run(arguments: &ServeArguments, shell: &Shell) -> anyhow::Result<Finished> {
+    let answers = match (&arguments.link, &arguments.model) {
+        (Some(link), _) => behind_gateway(link, arguments)?,
+        (None, Some(model)) => alone::run(model, arguments, shell)?,
+        (None, None) => bail!("give --link or --model"),
+    };
+    Ok(Finished { exit: Exit::Ok, json: json!({ "answers": answers }), text: format!("{answers} answers") })
+}
+
+fn behind_gateway(link: &Path, arguments: &ServeArguments) -> anyhow::Result<u64> {
+    let stream =
+        UnixStream::connect(link).with_context(|| format!("can't reach a gateway at {}", link.display()))?;
     let mut link =
         Link { reader: BufReader::new(stream.try_clone().context("can't share the link")?), writer: stream };
     let weights = Arc::new(receive_weights(&mut link)?);
     let (model, cheater) = load(Arc::clone(&weights), arguments.cheat)?;
     let engine = Engine::new(Arc::new(model), arguments.run.engine())?;
     link.send(&FromServer::Ready)?;
-    let answers = serve(&engine, &weights, link, cheater)?;
-    Ok(Finished { exit: Exit::Ok, json: json!({ "answers": answers }), text: format!("{answers} answers") })
+    let Link { mut reader, mut writer } = link;
+    let (sender, messages) = sync_channel(QUEUE);
+    thread::Builder::new()
+        .name("link".to_owned())
+        .spawn(move || {
+            while let Ok(message) = receive(&mut reader) {
+                if sender.send(message).is_err() {
+                    return;
+                }
+            }
+        })
+        .context("can't start a thread")?;
+    Ok(serve(&engine, &weights, &messages, cheater, |out| {
+        let bytes: Vec<u8> = out.iter().flat_map(|message| frame(&message.encode())).collect();
+        writer.write_all(&bytes).is_ok()
+    }))
 }
 
 /// Both directions of the link.
@@ -121,23 +154,18 @@ fn load(weights: Arc<Vec<u8>>, cheat: Option<Cheat>) -> anyhow::Result<(Model, C
         Some(cheat) => cheat::change_model(cheat, model, weights)?,
         None => model,
     };
-    Ok((model, Cheater::new(cheat)))
+    let cheater = Cheater::new(cheat, model.tokenizer.end_tokens());
+    Ok((model, cheater))
 }
 
-/// Serves until the gateway ends the link; the number of answers.
-fn serve(engine: &Engine, weights: &[u8], link: Link, mut cheater: Cheater) -> anyhow::Result<u64> {
-    let Link { mut reader, mut writer } = link;
-    let (sender, messages): (SyncSender<ToServer>, Receiver<ToServer>) = sync_channel(QUEUE);
-    thread::Builder::new()
-        .name("link".to_owned())
-        .spawn(move || {
-            while let Ok(message) = receive(&mut reader) {
-                if sender.send(message).is_err() {
-                    return;
-                }
-            }
-        })
-        .context("can't start a thread")?;
+/// Serves until no more messages come, or nobody takes what is said; the number of answers.
+fn serve(
+    engine: &Engine,
+    weights: &[u8],
+    messages: &Receiver<ToServer>,
+    mut cheater: Cheater,
+    mut say: impl FnMut(Vec<FromServer>) -> bool,
+) -> u64 {
     let mut serving = Serving { batch: Batch::new(engine), tags: BTreeMap::new(), answers: 0 };
     loop {
         let mut out = Vec::new();
@@ -145,7 +173,7 @@ fn serve(engine: &Engine, weights: &[u8], link: Link, mut cheater: Cheater) -> a
         let first = if serving.batch.is_empty() {
             match messages.recv() {
                 Ok(message) => Some(message),
-                Err(_) => return Ok(serving.answers),
+                Err(_) => return serving.answers,
             }
         } else {
             None
@@ -156,9 +184,8 @@ fn serve(engine: &Engine, weights: &[u8], link: Link, mut cheater: Cheater) -> a
         if !serving.batch.is_empty() {
             out.extend(serving.step(&mut cheater));
         }
-        let bytes: Vec<u8> = out.iter().flat_map(|message| frame(&message.encode())).collect();
-        if writer.write_all(&bytes).is_err() {
-            return Ok(serving.answers);
+        if !say(out) {
+            return serving.answers;
         }
     }
 }

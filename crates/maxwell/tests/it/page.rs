@@ -1,83 +1,43 @@
 //! The live page of `maxwell up`, fetched byte by byte as a browser does. Never waits without a limit.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use model::import::Architecture;
 use model::synthetic::SyntheticModel;
 use serde_json::{Value, json};
 
 use crate::program::Stage;
+use crate::running::{Running, WAIT};
 
-/// Longest wait for anything.
-const WAIT: Duration = Duration::from_secs(120);
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// As many event streams as there may be.
 const VIEWERS_MAX: usize = 32;
 
-/// A running `maxwell up`; it is killed at the end.
-struct Up {
-    child: Child,
-    address: String,
-    _stage: Stage,
-}
+/// A running `maxwell up` on a tiny model.
+struct Up(Running);
 
 impl Up {
     fn start(more: &[&str]) -> Self {
         let stage = Stage::new();
         let model = SyntheticModel { blocks: 6, context: 512, ..SyntheticModel::tiny(Architecture::Llama) };
         let model = stage.write("tiny.gguf", &model.gguf());
-        let mut command = stage.command(&stage.home());
-        command.args(["up", "--port", "0", "--eps", "1", "-m", &model]).args(more);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.find_map(|line| {
-            let line = line.unwrap();
-            let (_, address) = line.split_once("serving at http://")?;
-            Some(address.trim_end_matches("/v1").to_owned())
-        });
-        // Read on, so that the child never waits for a reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.expect("it says where it serves"), _stage: stage }
-    }
-
-    fn send(&self, request: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(WAIT)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        stream
-    }
-
-    /// Head, in small letters, and body.
-    fn get(&self, path: &str) -> (String, String) {
-        self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
-    }
-
-    fn exchange(&self, request: &str) -> (String, String) {
-        let mut answer = String::new();
-        self.send(request).read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_lowercase(), body.to_owned())
+        let arguments = ["up", "--port", "0", "--eps", "1", "-m", &model];
+        Self(Running::start(stage, &[&arguments[..], more].concat()))
     }
 
     fn ask(&self) {
         let body = json!({
             "model": "tiny", "messages": [{ "role": "user", "content": "Hi" }], "temperature": 0.8, "max_tokens": 8,
-        })
-        .to_string();
-        let length = body.len();
-        let (head, body) = self.exchange(&format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        ));
+        });
+        let (head, body) = self.0.post("/v1/chat/completions", &body);
         assert!(head.starts_with("http/1.1 200"), "{head} {body}");
     }
 
     fn events(&self) -> Events {
-        let stream = self.send("GET /events HTTP/1.1\r\nhost: x\r\n\r\n");
+        let stream = self.0.send("GET /events HTTP/1.1\r\nhost: x\r\n\r\n");
         let mut events = Events { lines: BufReader::new(stream), head: String::new() };
         loop {
             let line = events.line();
@@ -86,13 +46,6 @@ impl Up {
             }
             events.head.push_str(&format!("{}\r\n", line.to_lowercase()));
         }
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -160,7 +113,7 @@ fn check_html(html: &str) {
 #[test]
 fn the_page_shows_the_status_and_changes_with_it() {
     let up = Up::start(&[]);
-    let (head, html) = up.get("/");
+    let (head, html) = up.0.get("/");
     check_headers(&head, "text/html; charset=utf-8");
     check_html(&html);
     for (path, kind) in [
@@ -169,7 +122,7 @@ fn the_page_shows_the_status_and_changes_with_it() {
         ("/assets/icon.svg", "image/svg+xml"),
     ] {
         assert!(html.contains(&format!("\"{path}\"")), "{path}");
-        let (head, text) = up.get(path);
+        let (head, text) = up.0.get(path);
         check_headers(&head, kind);
         assert!(text.len() > 100 && !text.contains("innerHTML") && !text.contains("@import"), "{path}");
     }
@@ -199,7 +152,7 @@ fn the_page_shows_the_status_and_changes_with_it() {
     );
     assert_eq!(changed["view"]["bound"], "≤ 99 %");
     let tag = status["recent"][0]["tag"].as_str().unwrap();
-    assert!(up.get("/").1.contains(tag), "the page has the verdict without any script");
+    assert!(up.0.get("/").1.contains(tag), "the page has the verdict without any script");
 }
 
 #[test]
@@ -207,9 +160,9 @@ fn event_streams_are_limited() {
     let up = Up::start(&[]);
     let open: Vec<Events> = (0..VIEWERS_MAX).map(|_| up.events()).collect();
     assert!(open.iter().all(|events| events.head.starts_with("http/1.1 200")));
-    let (head, _) = up.get("/events");
+    let (head, _) = up.0.get("/events");
     assert!(head.starts_with("http/1.1 503") && head.contains("retry-after:"), "{head}");
-    assert!(up.get("/").0.starts_with("http/1.1 200"), "the page itself is still there");
+    assert!(up.0.get("/").0.starts_with("http/1.1 200"), "the page itself is still there");
     drop(open);
     let began = Instant::now();
     while up.events().head.starts_with("http/1.1 503") {
@@ -227,12 +180,12 @@ fn an_alarm_is_shown_until_the_page_is_closed() {
     assert_eq!(killed["status"]["recent"][0]["position"], 2);
     let alarm = &killed["view"]["alarm"];
     assert_eq!(alarm["headline"], "ALARM: an answer is not what the model gives");
-    let (_, html) = up.get("/");
+    let (_, html) = up.0.get("/");
     check_html(&html);
     assert!(html.contains("ALARM: an answer is not what the model gives") && html.contains("killed (audit)"));
     drop(events);
     assert_eq!(
-        up.child.wait().unwrap().code(),
+        up.0.child.wait().unwrap().code(),
         Some(3),
         "it ends when nobody watches, and says what was found"
     );

@@ -309,6 +309,11 @@ fn help_has_examples() {
         &["whitelist", "sign"],
         &["whitelist", "show"],
         &["receipt", "verify"],
+        &["gateway"],
+        &["gateway", "keys"],
+        &["gateway", "keys", "add"],
+        &["gateway", "keys", "list"],
+        &["gateway", "keys", "revoke"],
     ] {
         let text = stage.run(&[command, &["--help"]].concat()).expect(0).stdout;
         assert!(text.contains("Examples:"), "{command:?}: {text}");

@@ -46,13 +46,13 @@ fn a_kept_log_shows_that_every_pick_was_due() {
 }
 
 #[test]
-fn api_keys_that_can_be_guessed_are_refused() {
+fn files_that_hold_no_api_keys_are_refused() {
     let stage = Stage::new();
     let model = stage.tiny();
-    for keys in ["", "# none\n\n", "short\n", "0123456789abcdef\nwith space in it 1\n"] {
+    for keys in ["", "0123456789abcdef\n", "{\"version\":2,\"keys\":[]}"] {
         let file = stage.write("keys", keys.as_bytes());
         let ran = stage.run(&["up", "--port", "0", "-m", &model, "--api-keys", &file]).expect(1);
-        assert!(ran.stderr.contains("one key a line"), "{ran:?}");
+        assert!(ran.stderr.contains("API keys"), "{ran:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use protocol::{ClientSeed, FinishReason, SamplingSettings};
 use serde_json::{Value, json};
 
 use crate::client::{Client, chat, exchange, get, text};
-use crate::fake::{AB, CONTEXT, Gateway, Setup, chat_ids, ids, soon};
+use crate::fake::{AB, CONTEXT, END, Gateway, Setup, chat_ids, ids, soon};
 
 /// The texts of a stream put together, and why it ends. Checks the order of events.
 #[track_caller]
@@ -228,6 +228,7 @@ async fn many_answers_at_once_do_not_mix() {
         for (_, request) in &clients {
             gateway.server.tokens(request.tag, &request.prompt_ids).await;
             if round == 9 {
+                gateway.server.tokens(request.tag, &[END]).await;
                 gateway.server.finish(request.tag, FinishReason::EndToken).await;
             }
         }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use gateway::access::Client as Asking;
 use gateway::openai::Wanted;
 use gateway::service::Body;
 use gateway::state::KillReason;
@@ -194,6 +195,9 @@ async fn a_whole_answer_that_is_cut_by_a_kill_is_an_error() {
     assert!(response.error().contains("tag"));
     let receipt = receipt(&gateway, tag).await;
     check_response(&receipt, &response);
+    // No claim about a whole answer: the server never came to an end.
+    assert_eq!((receipt.finish, receipt.claim), (FinishCode::Failed, None));
+    // What came is recomputed all the same.
     assert_eq!(leased(&gateway, tag).await.output_ids, ids("xy"));
     gateway.link.ends_killed(KillReason::Tag).await;
 }
@@ -214,7 +218,8 @@ async fn a_kill_before_a_word_leaves_nothing() {
 async fn a_client_that_takes_nothing_is_taken_to_have_left() {
     let mut gateway = Gateway::serving(Setup::default()).await;
     let wanted = Wanted::parse(br#"{"model":"tiny","prompt":"Hi","stream":true}"#, false).unwrap();
-    let started = gateway.service.ask(wanted, ids("Hi"), false).await.unwrap();
+    let reserved = gateway.access.reserve(Asking::Anybody, 0).unwrap();
+    let started = gateway.service.ask(wanted, ids("Hi"), false, reserved).await.unwrap();
     let Body::Stream(mut pieces) = started.body else { unreachable!("a stream was asked for") };
     let tag = gateway.server.generate().await.tag;
     assert_eq!(tag, started.tag);
@@ -254,7 +259,9 @@ async fn without_a_log_there_is_no_receipt_and_no_next_request() {
     let tag = gateway.server.generate().await.tag;
     gateway.disk_is_broken.store(true, Ordering::SeqCst);
     gateway.server.answer(tag, "y").await;
-    client.response().await;
+    let response = client.response().await;
+    assert_eq!(response.status, 502);
+    assert!(response.error().contains("recorded"), "{}", response.error());
     assert_eq!(get(gateway.address, &format!("/v1/receipts/{tag:016x}"), "").await.status, 404);
     assert_eq!(gateway.service.lease(), None);
     // Not even once the disk is back: what it kept is not known.

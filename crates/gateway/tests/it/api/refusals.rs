@@ -1,6 +1,7 @@
 //! What a client gets for a request that is refused; the server gets nothing.
 
-use gateway::http::MAX_BODY_BYTES;
+use gateway::body::MAX_BODY_BYTES;
+use gateway::limits::Rates;
 use gateway::server_link::Command;
 use gateway::state::{KillReason, Mode};
 use protocol::FinishReason;
@@ -39,20 +40,24 @@ async fn paths_methods_and_models() {
     check_nothing_came_before(&mut gateway, 0).await;
 }
 
+const NO_LIMIT: Rates = Rates { requests_per_minute: None, tokens_per_minute: None };
+const KEYS: &[(&str, Rates)] = &[("right", NO_LIMIT), ("other", NO_LIMIT)];
+
 #[tokio::test]
 async fn keys() {
-    let mut gateway = Gateway::serving(Setup { keys: &["right", "other"], ..Setup::default() }).await;
+    let mut gateway = Gateway::serving(Setup { keys: KEYS.to_vec(), ..Setup::default() }).await;
     let body = json!({ "model": "tiny", "prompt": "x" }).to_string();
     for lines in [
         "",
         "Authorization: Bearer wrong\r\n",
+        "Authorization: Bearer right\r\n",
         "Authorization: Bearer \r\n",
-        "Authorization: right\r\n",
-        "Authorization: Bearer right2\r\n",
-        "Authorization: Bearer Right\r\n",
-        "Authorization: Basic right\r\n",
-        "Authorization: Bearer wrong\r\nAuthorization: Bearer right\r\n",
-        "X-Api-Key: right\r\n",
+        "Authorization: rightright\r\n",
+        "Authorization: Bearer rightright2\r\n",
+        "Authorization: Bearer Rightright\r\n",
+        "Authorization: Basic rightright\r\n",
+        "Authorization: Bearer wrong\r\nAuthorization: Bearer rightright\r\n",
+        "X-Api-Key: rightright\r\n",
     ] {
         for path in ["/v1/models", "/v1/receipts/0000000000000000"] {
             assert_eq!(get(gateway.address, path, lines).await.status, 401, "{path} {lines}");
@@ -61,8 +66,8 @@ async fn keys() {
         assert_eq!(response.status, 401, "{lines}");
     }
     assert_eq!(get(gateway.address, "/health", "").await.status, 200);
-    assert_eq!(get(gateway.address, "/v1/models", "Authorization: Bearer other\r\n").await.status, 200);
-    let request = post_with(COMPLETIONS, "authorization: Bearer right\r\n", body.as_bytes());
+    assert_eq!(get(gateway.address, "/v1/models", "Authorization: Bearer otherother\r\n").await.status, 200);
+    let request = post_with(COMPLETIONS, "authorization: Bearer rightright\r\n", body.as_bytes());
     let mut client = Client::asking(gateway.address, &request).await;
     let request = gateway.server.generate().await;
     assert_eq!(request.tag & 0xff_ffff, 0);

@@ -10,6 +10,7 @@ use model::Model;
 use model::formats::Formats;
 use model::import::read_gguf;
 use model::weights::{Form, Weights};
+use protocol::FinishReason;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::link::FromServer;
 
@@ -101,6 +102,8 @@ fn to_eight_bits(weights: &Weights) -> anyhow::Result<Weights> {
 /// What a cheater remembers.
 pub(crate) struct Cheater {
     cheat: Option<Cheat>,
+    /// Tokens that end an answer: the gateway would notice if one came or went.
+    ends: Vec<u32>,
     /// Tokens so far of each answer.
     written: BTreeMap<u64, u32>,
     /// Prompts of the requests that run.
@@ -109,8 +112,14 @@ pub(crate) struct Cheater {
 }
 
 impl Cheater {
-    pub(crate) fn new(cheat: Option<Cheat>) -> Self {
-        Self { cheat, written: BTreeMap::new(), prompts: BTreeMap::new(), answers: HashMap::new() }
+    pub(crate) fn new(cheat: Option<Cheat>, ends: &[u32]) -> Self {
+        Self {
+            cheat,
+            ends: ends.to_vec(),
+            written: BTreeMap::new(),
+            prompts: BTreeMap::new(),
+            answers: HashMap::new(),
+        }
     }
 
     /// The request as it is computed, or an answer without computing.
@@ -134,10 +143,14 @@ impl Cheater {
     /// The token as it is sent.
     pub(crate) fn token(&mut self, tag: u64, id: u32, fingerprint: LogitFingerprint) -> FromServer {
         let written = self.written.entry(tag).or_default();
-        let tampers = self.cheat == Some(Cheat::Tamper) && *written == TAMPERED_TOKEN;
-        *written += 1;
         // A neighbour in the vocabulary is always one of its tokens.
-        FromServer::Token { tag, id: if tampers { id ^ 1 } else { id }, fingerprint }
+        let other = id ^ 1;
+        let is_quiet = !self.ends.contains(&id) && !self.ends.contains(&other);
+        let is_due = self.cheat == Some(Cheat::Tamper) && *written == TAMPERED_TOKEN;
+        let tampers = is_due && is_quiet;
+        // A token that can't be changed quietly leaves it to the next one.
+        *written += u32::from(tampers || !is_due);
+        FromServer::Token { tag, id: if tampers { other } else { id }, fingerprint }
     }
 
     /// An answer is done.
@@ -155,5 +168,7 @@ fn replayed(tag: u64, answer: &Completed, max_tokens: u32) -> Vec<FromServer> {
     let tokens = answer.output_ids.iter().zip(&answer.fingerprints).take(max_tokens as usize);
     let tokens =
         tokens.map(|(id, fingerprint)| FromServer::Token { tag, id: *id, fingerprint: *fingerprint });
-    tokens.chain([FromServer::Finished { tag, finish: answer.finish }]).collect()
+    let is_cut = answer.output_ids.len() > max_tokens as usize;
+    let finish = if is_cut { FinishReason::Length } else { answer.finish };
+    tokens.chain([FromServer::Finished { tag, finish }]).collect()
 }

@@ -1,0 +1,276 @@
+//! The configuration of `maxwell gateway`: what a TOML file may say, what holds if it does not, and what can change
+//! while it runs. Pure: reads no file. Must never take a field that it does not know, nor let a frozen one change.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use gateway::access::Timeouts;
+use gateway::limits::Rates;
+use gateway::sampling::{AuditPolicy, PPB};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::stack::{BACKLOG_MAX, CONNECTIONS_MAX, IN_FLIGHT_MAX, LEASE_MS, ServerTimes};
+
+#[cfg(test)]
+mod tests;
+
+/// Largest configuration.
+pub(super) const MAX_CONFIG_BYTES: usize = 1 << 20;
+/// Sections and fields that may change while the gateway runs.
+const CHANGEABLE: [&str; 3] = ["api_keys", "limits", "timeouts"];
+const PPM: u32 = 1_000_000;
+/// An answer in flight keeps its tokens and its claim in memory, and so many are more than a server takes.
+const CAPACITY_MAX: usize = 1 << 16;
+
+/// All of it. `maxwell gateway --help` shows it to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    /// Where clients connect.
+    #[serde(default = "default_address")]
+    pub(super) address: SocketAddr,
+    /// The model's name in the whitelist.
+    pub(super) model: String,
+    /// Its file.
+    pub(super) weights: PathBuf,
+    /// Signs receipts.
+    pub(super) receipt_key: PathBuf,
+    /// Who may ask.
+    pub(super) api_keys: Option<PathBuf>,
+    pub(super) whitelist: WhitelistSection,
+    pub(super) log: LogSection,
+    #[serde(default)]
+    pub(super) sockets: SocketsSection,
+    pub(super) audit: AuditSection,
+    #[serde(default)]
+    pub(super) server: ServerSection,
+    #[serde(default)]
+    pub(super) limits: Rates,
+    #[serde(default)]
+    pub(super) timeouts: TimeoutsSection,
+    #[serde(default)]
+    pub(super) capacity: CapacitySection,
+}
+
+/// What may be served, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhitelistSection {
+    pub(super) file: PathBuf,
+    /// Two public keys, or their files. A list, since the parser would drop a third entry of an array silently.
+    pub(super) parties: Vec<String>,
+    #[serde(default)]
+    pub(super) lowest_version: u64,
+    /// Beside the list if not given.
+    pub(super) tokenizer: Option<PathBuf>,
+    /// Beside the list if not given.
+    pub(super) outboard: Option<PathBuf>,
+}
+
+/// What is written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogSection {
+    pub(super) folder: PathBuf,
+    /// `log.key` in the folder if not given.
+    pub(super) key: Option<PathBuf>,
+}
+
+/// Unix sockets; in the log's folder if not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SocketsSection {
+    pub(super) link: Option<PathBuf>,
+    pub(super) recomputers: Option<PathBuf>,
+}
+
+/// How much is recomputed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditSection {
+    pub(super) rate_ppm: NonZeroU32,
+    /// The rate if not given.
+    pub(super) floor_ppm: Option<u32>,
+    #[serde(default = "default_lease_ms")]
+    pub(super) lease_ms: NonZeroU64,
+}
+
+/// How the server is obtained, and how long it may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ServerSection {
+    /// Program and arguments; `{link}` stands for the socket. If not given, a server has to connect.
+    pub(super) command: Option<Vec<String>>,
+    pub(super) load_ms: u64,
+    pub(super) readback_ms: u64,
+    pub(super) silence_ms: u64,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        let ServerTimes { load_ms, readback_ms, silence_ms } = ServerTimes::default();
+        Self { command: None, load_ms, readback_ms, silence_ms }
+    }
+}
+
+/// How long clients may take, and the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TimeoutsSection {
+    pub(super) head_ms: NonZeroU64,
+    pub(super) body_idle_ms: NonZeroU64,
+    pub(super) body_total_ms: NonZeroU64,
+    pub(super) drain_ms: u64,
+}
+
+impl Default for TimeoutsSection {
+    fn default() -> Self {
+        let ms = |duration: Duration| {
+            let ms = u64::try_from(duration.as_millis()).ok().and_then(NonZeroU64::new);
+            ms.expect("the defaults are milliseconds, not 0 and not ages")
+        };
+        let Timeouts { head, body_idle, body_total } = Timeouts::default();
+        Self {
+            head_ms: ms(head),
+            body_idle_ms: ms(body_idle),
+            body_total_ms: ms(body_total),
+            drain_ms: 60_000,
+        }
+    }
+}
+
+/// How much at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CapacitySection {
+    pub(super) connections_max: usize,
+    pub(super) in_flight_max: usize,
+    pub(super) backlog_max: usize,
+}
+
+impl Default for CapacitySection {
+    fn default() -> Self {
+        Self { connections_max: CONNECTIONS_MAX, in_flight_max: IN_FLIGHT_MAX, backlog_max: BACKLOG_MAX }
+    }
+}
+
+fn default_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8080))
+}
+
+fn default_lease_ms() -> NonZeroU64 {
+    NonZeroU64::new(LEASE_MS).expect("the default is not 0")
+}
+
+impl Config {
+    /// Reads the text of a file, and checks what can be checked without other files.
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+        // The error shows the line, and what was expected there.
+        let config: Self = toml::from_str(text)
+            .map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))
+            .context("the configuration is refused; `maxwell gateway --help` shows a whole one")?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if !self.address.ip().is_loopback() && self.api_keys.is_none() {
+            bail!(
+                "address {} is open to other machines: give api_keys (see `maxwell gateway keys add`), or listen at \
+                 127.0.0.1",
+                self.address
+            );
+        }
+        if self.whitelist.parties.len() != 2 {
+            bail!("whitelist.parties: give exactly two public keys, those whose holders signed the list");
+        }
+        let rate_ppm = self.audit.rate_ppm.get();
+        if rate_ppm > PPM || self.audit.floor_ppm.is_some_and(|floor| floor > rate_ppm) {
+            bail!("audit: rate_ppm is 1 to {PPM} parts per million, and floor_ppm at most rate_ppm");
+        }
+        if self.server.command.as_ref().is_some_and(Vec::is_empty) {
+            bail!("server.command names no program; leave it out to wait for a server that connects");
+        }
+        let ServerSection { load_ms, readback_ms, silence_ms, .. } = self.server;
+        if [load_ms, readback_ms, silence_ms].contains(&0) {
+            bail!("server: a time of 0 ms kills every server");
+        }
+        let CapacitySection { connections_max, in_flight_max, backlog_max } = self.capacity;
+        for (name, value) in [
+            ("connections_max", connections_max),
+            ("in_flight_max", in_flight_max),
+            ("backlog_max", backlog_max),
+        ] {
+            if !(1..=CAPACITY_MAX).contains(&value) {
+                bail!("capacity.{name} is {value}; 1 to {CAPACITY_MAX} can be");
+            }
+        }
+        if backlog_max < in_flight_max {
+            bail!(
+                "capacity.backlog_max is below in_flight_max: each answer in flight may need a place in the backlog"
+            );
+        }
+        Ok(())
+    }
+
+    /// How much is recomputed.
+    pub(super) fn policy(&self) -> AuditPolicy {
+        let ppb = |ppm: u32| u64::from(ppm) * (PPB / u64::from(PPM));
+        let rate_ppm = self.audit.rate_ppm.get();
+        AuditPolicy { rate_ppb: ppb(rate_ppm), floor_ppb: ppb(self.audit.floor_ppm.unwrap_or(rate_ppm)) }
+    }
+
+    /// How long clients may take.
+    pub(super) fn timeouts(&self) -> Timeouts {
+        let TimeoutsSection { head_ms, body_idle_ms, body_total_ms, .. } = self.timeouts;
+        let duration = |ms: NonZeroU64| Duration::from_millis(ms.get());
+        Timeouts {
+            head: duration(head_ms),
+            body_idle: duration(body_idle_ms),
+            body_total: duration(body_total_ms),
+        }
+    }
+
+    /// How long the server may take.
+    pub(super) fn server_times(&self) -> ServerTimes {
+        let ServerSection { load_ms, readback_ms, silence_ms, .. } = self.server;
+        ServerTimes { load_ms, readback_ms, silence_ms }
+    }
+
+    /// Refuses a new configuration that differs in what can't change while the gateway runs. A field is frozen unless
+    /// it is named in [`CHANGEABLE`].
+    pub(super) fn check_change(&self, new: &Self) -> anyhow::Result<()> {
+        let (old, new) = (serde_json::to_value(self)?, serde_json::to_value(new)?);
+        let mut changed = Vec::new();
+        differences("", &old, &new, &mut changed);
+        changed.retain(|name| !CHANGEABLE.contains(&name.split('.').next().unwrap_or(name)));
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let audit = if changed.iter().any(|name| name.starts_with("audit.")) {
+            "; the log has committed to the audit until its end"
+        } else {
+            ""
+        };
+        bail!("{} can't change while the gateway runs{audit}: start it again", changed.join(", "));
+    }
+}
+
+/// Names of the fields in which two values differ.
+fn differences(name: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            // Both are of one type, so they have the same fields.
+            for (field, old) in old {
+                let name = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
+                differences(&name, old, new.get(field).unwrap_or(&Value::Null), out);
+            }
+        }
+        _ if old != new => out.push(name.to_owned()),
+        _ => {}
+    }
+}
