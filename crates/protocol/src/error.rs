@@ -315,4 +315,23 @@ pub enum Error {
     /// A receipt whose claim does not go with its mode and finish.
     #[error("a receipt carries a claim digest exactly if its mode is exact and the answer is complete")]
     ReceiptClaim,
+    /// An epoch with more answers or models than the format allows, or without a model.
+    #[error("the epoch has {leaves} answers and {models} models; at most 1048576 and 1 to 64 are allowed")]
+    EpochLimits {
+        /// Its answers.
+        leaves: u64,
+        /// Its models.
+        models: u64,
+    },
+    /// Models of an epoch that do not ascend, each once.
+    #[error("the epoch's models must ascend by their commitment, each once")]
+    ModelOrder,
+    /// An epoch's file whose tree is not the one of its checkpoint.
+    #[error("the file has {leaves} answers, but the checkpoint says {size}")]
+    EpochSize {
+        /// In the file.
+        leaves: u64,
+        /// In the checkpoint.
+        size: u64,
+    },
 }

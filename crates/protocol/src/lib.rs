@@ -16,6 +16,9 @@
 //! | [`keys`] | Ed25519 keys and signatures that have one form each |
 //! | [`group_tree`] | a hash tree over a file, so that a stream of it is checked group by group |
 //! | [`whitelist`] | the models that two parties allow, and the check that both did |
+//! | [`merkle`] | the tree over an epoch's answers, and short proofs about it |
+//! | [`checkpoint`] | what a gateway binds itself to about an epoch, and the beacon that is drawn after it |
+//! | [`epoch`] | an epoch for outsiders: everything to check its sampling with, and one answer's place in it |
 //! | [`receipt`] | what a gateway signs for a client about one answer |
 //! | [`verdict`] | what the judge says about a claim, and who is to blame |
 //! | [`error`] | why bytes or values were refused |
@@ -30,8 +33,10 @@
     )
 )]
 
+pub mod checkpoint;
 pub mod claim;
 pub mod encoding;
+pub mod epoch;
 pub mod error;
 pub mod fingerprint;
 pub mod group_tree;
@@ -39,18 +44,21 @@ pub mod id;
 pub mod keys;
 pub mod lease;
 pub mod link;
+pub mod merkle;
 pub mod receipt;
 pub mod seed;
 pub mod settings;
+mod signed;
 pub mod verdict;
 pub mod whitelist;
 
+pub use checkpoint::{Beacon, Checkpoint};
 pub use claim::{Claim, FinishReason};
 pub use error::Error;
 pub use fingerprint::{FingerprintPoint, LogitFingerprint};
 pub use id::{
-    ChainHash, ClaimDigest, ClientSeed, KeyId, ModelCommitment, Nonce, RequestDigest, ResponseDigest, Seed,
-    TemplateDigest,
+    ChainHash, CheckpointDigest, ClaimDigest, ClientSeed, KeyId, MerkleHash, ModelCommitment, Nonce,
+    RequestDigest, ResponseDigest, Seed, TemplateDigest,
 };
 pub use keys::{Signature, SigningKey, VerifyingKey};
 pub use receipt::Receipt;

@@ -60,7 +60,9 @@ impl Reload {
 
     fn reload(&self) {
         let metrics = &self.service.metrics;
-        match changed(&self.path, &self.config.borrow().clone()) {
+        // Not within the match: a borrowed configuration can't be replaced.
+        let old = self.config.borrow().clone();
+        match changed(&self.path, &old) {
             Ok((config, rules)) => {
                 self.access.replace(rules);
                 self.config.send_replace(config);
