@@ -13,6 +13,8 @@
 //! | [`metrics`] | numbers for monitors |
 //! | [`service`] | one request from the API to its record and receipt |
 //! | [`governor`] | how fast answers may leave while others wait for their check |
+//! | [`panel`] | who recomputes what, and what follows from what they say |
+//! | [`unverifiable`] | how many answers may stay without a verdict |
 //! | [`lease_server`] | hands sampled answers to recomputers |
 //! | [`record`], [`log`] | what is written down |
 //! | [`recent`] | the latest verdicts, for people who watch |
@@ -34,6 +36,7 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod openai;
+pub mod panel;
 pub mod recent;
 pub mod record;
 pub mod sampling;
@@ -44,3 +47,4 @@ pub mod spool;
 pub mod state;
 pub mod store;
 pub mod tokenizer_file;
+pub mod unverifiable;

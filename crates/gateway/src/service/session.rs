@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::access::Reservation;
 use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
-use crate::record::{Answered, Record};
+use crate::record::Answered;
 use crate::server_link::{Command, Reply};
 
 use super::{Service, lock};
@@ -91,6 +91,7 @@ impl Session {
             }
         } else {
             lock(&service.receipts).pending.remove(&self.tag);
+            service.settle_egress(self.tag, false);
         }
         if let (Sink::Whole(sender), Some(body)) = (&mut self.sink, body)
             && let Some(sender) = sender.take()
@@ -182,6 +183,9 @@ impl Session {
         if text.is_empty() {
             return true;
         }
+        if !self.service.let_out(self.tag, text.len()).await {
+            return false;
+        }
         match self.sink {
             Sink::Stream(_) => {
                 let chunk = self.answer.chunk(Some(text), false, None);
@@ -254,15 +258,9 @@ impl Session {
             issued_unix_ms: 0,
             mode: ReceiptMode::Exact,
         };
-        let job = picked.then(|| claim.encode());
-        let record = Record::Answered(Box::new(Answered {
-            tag: self.tag,
-            picked,
-            response: *response.as_bytes(),
-            claim,
-        }));
-        let (service, tag) = (Arc::clone(service), self.tag);
-        let waiting = tokio::task::spawn_blocking(move || service.finish_record(tag, &record, receipt, job));
+        let answered = Answered { tag: self.tag, picked, response: *response.as_bytes(), claim };
+        let service = Arc::clone(service);
+        let waiting = tokio::task::spawn_blocking(move || service.finish_record(answered, receipt));
         waiting.await.unwrap_or_else(|error| {
             tracing::error!(%error, "recording failed");
             false

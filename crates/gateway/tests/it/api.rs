@@ -2,8 +2,10 @@
 
 mod answers;
 mod connections;
+mod egress;
 mod leases;
 mod limits;
 mod receipts;
+mod recomputers;
 mod refusals;
 mod smuggling;

@@ -16,13 +16,16 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use gateway::access::{Access, AccessRules};
 use gateway::api_keys::{ApiKeys, MAX_API_KEYS_BYTES};
+use gateway::governor::GovernorPolicy;
 use gateway::http::router;
 use gateway::lease_server;
 use gateway::listen::{self, Stage};
+use gateway::panel::PanelPolicy;
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
 use gateway::service::{Service, ServiceConfig};
 use gateway::state::Mode;
+use gateway::unverifiable::BudgetPolicy;
 use protocol::keys::SigningKey;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{Child, Command};
@@ -215,7 +218,7 @@ async fn start(
     let log = folder.path.join(LOG_FOLDER);
     let service = stack::open_service(config, log, store_key, commands.clone(), mode).await?;
     let lease_path = folder.path.join("lease");
-    tokio::spawn(lease_server::serve(bind(&lease_path)?, Arc::clone(&service)));
+    tokio::spawn(lease_server::serve(bind(&lease_path)?, Arc::clone(&service), 0));
     let mut recomputer = program()?;
     recomputer.args(["recompute", "--gateway"]).arg(&lease_path).arg("-m").arg(&weights);
     let recomputer = spawn(&mut recomputer)?;
@@ -257,8 +260,9 @@ fn service_config(arguments: &UpArguments, whitelisted: Whitelisted) -> anyhow::
         audit_key: random_bytes()?,
         policy: AuditPolicy { rate_ppb, floor_ppb: rate_ppb },
         in_flight_max: IN_FLIGHT_MAX,
-        backlog_max: BACKLOG_MAX,
-        lease_ms: LEASE_MS,
+        recomputers: PanelPolicy::single(LEASE_MS, BACKLOG_MAX),
+        egress: GovernorPolicy::default(),
+        unverifiable: BudgetPolicy::default(),
     })
 }
 

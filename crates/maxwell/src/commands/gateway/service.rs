@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use gateway::access::Access;
+use gateway::governor::GovernorPolicy;
 use gateway::http::router;
 use gateway::lease_server;
 use gateway::listen::{self, Stage};
+use gateway::panel::PanelPolicy;
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
 use gateway::service::{Service, ServiceConfig};
 use gateway::state::Mode;
+use gateway::unverifiable::BudgetPolicy;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
@@ -103,12 +106,13 @@ async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Re
         audit_key,
         policy: config.policy(),
         in_flight_max: config.capacity.in_flight_max,
-        backlog_max: config.capacity.backlog_max,
-        lease_ms: config.audit.lease_ms.get(),
+        recomputers: PanelPolicy::single(config.audit.lease_ms.get(), config.capacity.backlog_max),
+        egress: GovernorPolicy::default(),
+        unverifiable: BudgetPolicy::default(),
     };
     let log_path = log.folder.join(LOG_FOLDER);
     let service = stack::open_service(service_config, log_path, log_key, commands.clone(), mode).await?;
-    tokio::spawn(lease_server::serve(leases.1, Arc::clone(&service)));
+    tokio::spawn(lease_server::serve(leases.1, Arc::clone(&service), 0));
     let access = Access::new(rules);
     let (stage, stages) = watch::channel(Stage::Open);
     let routes = router(Arc::clone(&service), Arc::clone(&access));
