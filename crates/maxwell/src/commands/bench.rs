@@ -2,6 +2,7 @@
 //! size, its limit and whether it kept to it.
 
 mod engine;
+mod gateway;
 mod limits;
 mod oracle;
 mod plot;
@@ -28,9 +29,10 @@ const EXAMPLES: &str = "\
 Examples:
   maxwell bench quality --tokens 4096
   maxwell bench engine --runs 5
+  maxwell bench gateway --alone
 
-Both need python3 with venv and pip: the programs to compare with are installed once into $MAXWELL_HOME/oracle-venv.
-Set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
+All need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
+For quality and engine, set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
 
 /// One bench.
 #[derive(Debug, Subcommand)]
@@ -39,6 +41,8 @@ enum Bench {
     Quality(quality::QualityArguments),
     /// Speed, replay, start and memory, beside llama.cpp
     Engine(engine::EngineArguments),
+    /// What the gateway adds and how much it takes, beside nginx and LiteLLM
+    Gateway(gateway::GatewayArguments),
 }
 
 /// Runs the bench.
@@ -46,5 +50,6 @@ pub(crate) fn run(arguments: &BenchArguments, shell: &Shell) -> anyhow::Result<F
     match &arguments.bench {
         Bench::Quality(arguments) => quality::run(arguments, shell),
         Bench::Engine(arguments) => engine::run(arguments, shell),
+        Bench::Gateway(arguments) => gateway::run(arguments, shell),
     }
 }
