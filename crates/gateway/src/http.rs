@@ -24,6 +24,10 @@ use crate::openai::{Wanted, error_json};
 use crate::service::{Body, Busy, ReceiptState, Service, Started};
 use crate::state::Mode;
 
+mod epochs;
+
+/// Text that is turned into tokens in less time than handing it to another thread takes.
+const PROMPT_AT_ONCE_BYTES: usize = 4096;
 /// Names the request's receipt.
 pub const RECEIPT_HEADER: &str = "x-maxwell-receipt";
 /// Microseconds that the gateway took before the server was asked.
@@ -42,9 +46,11 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .route("/v1/completions", post(completions))
         .route("/v1/models", get(models))
         .route("/v1/receipts/{tag}", get(receipt))
+        .merge(epochs::proof_routes())
         .layer(middleware::from_fn_with_state(app.clone(), authorize));
     Router::new()
         .merge(api)
+        .merge(epochs::routes())
         .route("/health", get(health))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
@@ -146,7 +152,7 @@ impl From<Busy> for Refusal {
             Busy::Full(_) => (Rejected::Full, StatusCode::TOO_MANY_REQUESTS, 1),
             Busy::Backlog(_) => (Rejected::Backlog, StatusCode::SERVICE_UNAVAILABLE, 5),
             Busy::NotServing(_) => (Rejected::NotServing, StatusCode::SERVICE_UNAVAILABLE, 10),
-            Busy::Log(_) => (Rejected::Log, StatusCode::SERVICE_UNAVAILABLE, 10),
+            Busy::Log(_) | Busy::Epoch(_) => (Rejected::Log, StatusCode::SERVICE_UNAVAILABLE, 10),
             Busy::Egress { wait_ms, .. } => {
                 (Rejected::Egress, StatusCode::SERVICE_UNAVAILABLE, wait_ms.div_ceil(1000).max(1))
             }
@@ -225,10 +231,14 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
 /// The prompt's tokens, if the context holds them.
 async fn encode(app: &App, wanted: &Wanted) -> Result<Vec<u32>, Refusal> {
     let context = app.service.entry().entry().context;
-    let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
-    // A long prompt takes a while, and other connections should not wait for it.
-    let encoded = tokio::task::spawn_blocking(move || prompt.encode(service.tokenizer(), context));
-    match encoded.await {
+    let encoded = if wanted.prompt.bytes() <= PROMPT_AT_ONCE_BYTES {
+        Ok(wanted.prompt.encode(app.service.tokenizer(), context))
+    } else {
+        // A long prompt takes a while, and other connections should not wait for it.
+        let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
+        tokio::task::spawn_blocking(move || prompt.encode(service.tokenizer(), context)).await
+    };
+    match encoded {
         Ok(Ok(ids)) => Ok(ids),
         Ok(Err(error)) => Err(Refusal::bad(error.param, error.message)),
         Err(_) => {
@@ -287,11 +297,14 @@ async fn models(State(app): State<App>) -> axum::Json<Value> {
     }))
 }
 
+/// A receipt's name; each receipt has one.
+fn parse_tag(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16).ok().filter(|number| text == format!("{number:016x}"))
+}
+
 /// COSE bytes, or a JSON view for who asks for JSON.
 async fn receipt(State(app): State<App>, Path(tag): Path<String>, headers: HeaderMap) -> Response {
-    // Each receipt has one name.
-    let number = u64::from_str_radix(&tag, 16).ok().filter(|number| tag == format!("{number:016x}"));
-    let Some(number) = number else {
+    let Some(number) = parse_tag(&tag) else {
         return refuse(StatusCode::BAD_REQUEST, "a receipt's name has 16 lowercase hexadecimal digits", None);
     };
     let bytes = match app.service.receipt(number) {

@@ -19,6 +19,9 @@
 //! | [`record`], [`log`] | what is written down |
 //! | [`recent`] | the latest verdicts, for people who watch |
 //! | [`sampling`] | nonces, and which answers are recomputed |
+//! | [`entropy`] | random bytes, and whether their source is well |
+//! | [`epochs`], [`history`] | trees over the answers, checkpoints, beacons; and the same from a log |
+//! | [`pick_count`] | whether there are as many picks as the rates make likely |
 //! | [`sampling_audit`] | whether exactly what had to be recomputed was picked |
 //! | [`spool`] | sampled answers that wait for recomputation |
 //! | [`tokenizer_file`] | the model's tokens from the bundle that the whitelist names |
@@ -27,8 +30,11 @@
 pub mod access;
 pub mod api_keys;
 pub mod body;
+pub mod entropy;
+pub mod epochs;
 mod frames;
 pub mod governor;
+pub mod history;
 pub mod http;
 pub mod lease_server;
 pub mod limits;
@@ -37,6 +43,7 @@ pub mod log;
 pub mod metrics;
 pub mod openai;
 pub mod panel;
+pub mod pick_count;
 pub mod recent;
 pub mod record;
 pub mod sampling;

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use self::audit::Audit;
 use self::session::{Session, Sink};
 use crate::access::Reservation;
+use crate::epochs::EpochBook;
 use crate::governor::GovernorPolicy;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
@@ -25,13 +26,16 @@ use crate::openai::{Answer, StopFilter, Wanted};
 use crate::panel::PanelPolicy;
 use crate::recent::RecentVerdicts;
 use crate::record::{Answered, Record};
-use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
+use crate::sampling::{AuditPolicy, NonceSource, seed_key_commitment};
 use crate::server_link::Command;
 use crate::state::{Asked, Mode};
 use crate::unverifiable::BudgetPolicy;
 
 mod audit;
+mod epochs;
 mod session;
+
+pub use epochs::{DrawKey, EpochError, EpochSettings, ProofState};
 
 /// Pieces of an answer that wait for a slow client.
 const BODY_QUEUE: usize = 16;
@@ -50,10 +54,12 @@ pub struct ServiceConfig {
     pub key: SigningKey,
     /// From which nonces come. Never revealed.
     pub seed_key: [u8; 32],
-    /// From which audits come. Revealed after the run.
-    pub audit_key: [u8; 32],
+    /// Draws the key of each epoch's audit, which is revealed after the epoch.
+    pub draw_audit_key: DrawKey,
     /// How much is audited.
     pub policy: AuditPolicy,
+    /// How long an epoch is, and who draws its beacon.
+    pub epochs: EpochSettings,
     /// Requests at the same time.
     pub in_flight_max: usize,
     /// Who recomputes; how many answers may wait for it before no more requests are taken.
@@ -73,6 +79,8 @@ pub struct Counters {
     pub answers: AtomicU64,
     /// Answers that are or were to be recomputed.
     pub sampled: AtomicU64,
+    /// Those that only a beacon picked; they count as sampled too.
+    pub beacon_sampled: AtomicU64,
     /// Recomputed and right.
     pub passed: AtomicU64,
     /// Recomputed and wrong.
@@ -87,7 +95,12 @@ pub struct Service {
     tokenizer: Tokenizer,
     key: SigningKey,
     nonces: NonceSource,
-    sampler: AuditSampler,
+    seed_commitment: [u8; 32],
+    policy: AuditPolicy,
+    epoch_settings: EpochSettings,
+    /// Taken for as long as it takes to give an answer its place in the log, never while the disk is waited for.
+    epochs: Mutex<EpochBook>,
+    draw_audit_key: Mutex<DrawKey>,
     log: Log,
     commands: mpsc::Sender<Command>,
     mode: watch::Receiver<Mode>,
@@ -159,6 +172,9 @@ pub enum Busy {
         /// When to ask again.
         wait_ms: u64,
     },
+    /// Status 503.
+    #[error("no epoch can be begun, so nothing can be answered: {0}")]
+    Epoch(String),
 }
 
 /// A request that was taken.
@@ -183,27 +199,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Service {
-    /// Records the start and takes the log over. Blocks on the disk.
+    /// Ends the epoch of an earlier run, begins one, and takes the log over. Blocks on the disk.
     ///
     /// # Errors
-    /// Those of the log.
+    /// [`EpochError`].
     pub fn start(
         config: ServiceConfig,
         mut log: Log,
         commands: mpsc::Sender<Command>,
         mode: watch::Receiver<Mode>,
-    ) -> Result<Arc<Self>, LogError> {
-        let sampler = AuditSampler::new(config.audit_key, config.policy);
-        let AuditPolicy { rate_ppb, floor_ppb } = config.policy;
-        let audit_key = sampler.commitment();
+    ) -> Result<Arc<Self>, EpochError> {
         let audit = Audit::new(&config, log.take_waiting());
-        let started = log.append_wait(&Record::Started { audit_key, rate_ppb, floor_ppb })?;
-        Ok(Arc::new(Self {
+        let history = log.take_history();
+        let service = Self {
             entry: config.entry,
             tokenizer: config.tokenizer,
             key: config.key,
             nonces: NonceSource::new(config.seed_key),
-            sampler,
+            seed_commitment: seed_key_commitment(&config.seed_key),
+            policy: config.policy,
+            epoch_settings: config.epochs,
+            epochs: Mutex::new(EpochBook::default()),
+            draw_audit_key: Mutex::new(config.draw_audit_key),
             log,
             commands,
             mode,
@@ -212,12 +229,15 @@ impl Service {
             audit,
             receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
-            next_tag: AtomicU64::new(started.sequence << TAG_BITS),
+            next_tag: AtomicU64::new(0),
             began: Instant::now(),
             counters: Counters::default(),
             metrics: Metrics::default(),
             alarm: watch::Sender::new(None),
-        }))
+        };
+        let first = service.begin(&history)?;
+        service.next_tag.store(first << TAG_BITS, Ordering::Relaxed);
+        Ok(Arc::new(service))
     }
 
     /// The model that is served.
@@ -280,6 +300,7 @@ impl Service {
             "fail": count(&self.counters.failed),
             "unverifiable": count(&self.counters.unverifiable),
             "backlog": self.backlog(),
+            "in_flight": self.in_flight(),
             "lag_ms": self.lag_ms(),
             "audit": self.audit_status(),
             "alarm": alarm,
@@ -316,16 +337,15 @@ impl Service {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Records how the server ended, and reveals the audit key. Blocks on the disk.
+    /// Records how the server ended, and ends the epoch. Blocks on the disk.
     ///
     /// # Errors
-    /// Those of the log.
-    pub fn ended(&self, audit_key: [u8; 32]) -> Result<(), LogError> {
+    /// [`EpochError`].
+    pub fn ended(&self) -> Result<(), EpochError> {
         if let Mode::Killed(reason) = self.mode() {
             self.log.append_wait(&Record::Killed { reason: reason.code().to_owned() })?;
         }
-        self.log.append_wait(&Record::Revealed { audit_key })?;
-        Ok(())
+        self.end_last()
     }
 
     /// Takes a request: gives it a tag and a nonce and sends it to the server. What the answer does not use of its
@@ -344,6 +364,7 @@ impl Service {
             return Err(Busy::NotServing(self.mode()));
         }
         self.log.check().map_err(Busy::Log)?;
+        self.check_epoch()?;
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return Err(Busy::Full(self.in_flight_max));
         };
@@ -404,11 +425,11 @@ impl Service {
 }
 
 impl Service {
-    /// The blocking end of an answer. False if it is not recorded.
-    fn finish_record(&self, answered: Answered, receipt: Receipt) -> bool {
-        let (tag, picked, claim) = (answered.tag, answered.picked, answered.claim.clone());
-        let durable = match self.log.append_wait(&Record::Answered(Box::new(answered))) {
-            Ok(durable) => durable,
+    /// The end of an answer. False if it is not recorded.
+    async fn finish_record(self: &Arc<Self>, answered: Answered, receipt: Receipt) -> bool {
+        let (tag, claim) = (answered.tag, answered.claim.clone());
+        let (durable, job) = match self.write_answer(answered).await {
+            Ok(written) => written,
             Err(error) => {
                 tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");
                 lock(&self.receipts).pending.remove(&tag);
@@ -417,8 +438,8 @@ impl Service {
         };
         self.counters.answers.fetch_add(1, Ordering::Relaxed);
         // In this order: what waits for an outcome is counted before it can have one.
-        self.settle_egress(tag, picked);
-        self.keep(tag, &claim, picked);
+        self.settle_egress(tag, job.is_some());
+        self.keep(tag, &claim, job);
         let receipt = Receipt {
             chain: durable.chain,
             sequence: durable.sequence,

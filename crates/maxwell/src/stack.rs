@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use gateway::entropy::Entropy;
 use gateway::log::Log;
 use gateway::server_link::{Command as LinkCommand, LinkConfig};
-use gateway::service::{Service, ServiceConfig};
+use gateway::service::{DrawKey, Service, ServiceConfig};
 use gateway::state::{KillReason, Limits, Mode};
 use gateway::store::{Store, StoreKey, StoreOptions};
+use protocol::SigningKey;
 use protocol::group_tree::GroupVerifier;
 use protocol::whitelist::AuthorizedEntry;
 use serde_json::{Value, json};
@@ -28,6 +30,8 @@ pub(crate) const STORE: StoreOptions =
     StoreOptions { segment_bytes: 64 << 20, segments_max: 16, pending_bytes_max: 64 << 20 };
 /// In the folder of a log that is kept: its key, as it is.
 pub(crate) const LOG_KEY_FILE: &str = "log.key";
+/// In the same folder: the gateway's public key, for whoever reads the log.
+pub(crate) const RECEIPT_KEY_FILE: &str = "receipt.pub";
 /// In the same folder: the log.
 pub(crate) const LOG_FOLDER: &str = "log";
 /// Requests at the same time, if nothing else is said.
@@ -104,6 +108,14 @@ pub(crate) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     })
 }
 
+/// K_seed, and what draws the keys of the epochs: both from the system's source, which is tested before it is used and
+/// while it is.
+pub(crate) fn audit_keys() -> anyhow::Result<([u8; 32], DrawKey)> {
+    let mut entropy = Entropy::system()?;
+    let seed_key = entropy.draw()?;
+    Ok((seed_key, Box::new(move || entropy.draw())))
+}
+
 /// Opens the log in a folder and starts the service on it.
 pub(crate) async fn open_service(
     config: ServiceConfig,
@@ -125,6 +137,13 @@ pub(crate) fn store_log_key(path: &Path, key: &[u8; 32]) -> anyhow::Result<()> {
     store_secret(path, &hex::encode(key))
 }
 
+/// Writes the gateway's public key beside its log.
+pub(crate) fn store_receipt_key(folder: &Path, key: &SigningKey) -> anyhow::Result<()> {
+    let path = folder.join(RECEIPT_KEY_FILE);
+    std::fs::write(&path, format!("{}\n", key.verifying_key()))
+        .with_context(|| format!("can't write {}", path.display()))
+}
+
 /// Reads the key of a log that is kept.
 pub(crate) fn read_log_key(path: &Path) -> anyhow::Result<[u8; 32]> {
     let text = String::from_utf8_lossy(&read_bounded(path, 128)?).trim_end().to_owned();
@@ -133,12 +152,11 @@ pub(crate) fn read_log_key(path: &Path) -> anyhow::Result<[u8; 32]> {
     Ok(key)
 }
 
-/// Ends the server and then the log, with the audit key as its last record. No connection may be served any more.
+/// Ends the server and then the log, with the last epoch's end and its key. No connection may be served any more.
 pub(crate) async fn end(
     service: &Arc<Service>,
     commands: &mpsc::Sender<LinkCommand>,
     link: Option<JoinHandle<anyhow::Result<Mode>>>,
-    audit_key: [u8; 32],
 ) -> anyhow::Result<()> {
     // The link may have ended already.
     let _ = commands.send(LinkCommand::Drain).await;
@@ -152,7 +170,7 @@ pub(crate) async fn end(
         bail!("the last answers could not be written down in time, so the audit key is not revealed");
     }
     let service = Arc::clone(service);
-    let ended = tokio::task::spawn_blocking(move || service.ended(audit_key));
+    let ended = tokio::task::spawn_blocking(move || service.ended());
     Ok(ended.await.context("the log's thread ended")??)
 }
 

@@ -264,13 +264,13 @@ impl Service {
         self.audit.governor_changed.notify_waiters();
     }
 
-    /// A recorded answer: a pick becomes a case, another one may serve to examine recomputers.
-    pub(super) fn keep(&self, tag: u64, claim: &Claim, picked: bool) {
+    /// A recorded answer: a pick, whose job is given, becomes a case; another one may serve to examine recomputers.
+    pub(super) fn keep(&self, tag: u64, claim: &Claim, job: Option<Vec<u8>>) {
         let mut panel = lock(&self.audit.panel);
-        if picked {
+        if let Some(job) = job {
             self.counters.sampled.fetch_add(1, Ordering::Relaxed);
             // `ask` keeps room for every answer that is being written.
-            if let Err(full) = panel.add(tag, claim.encode(), self.now_ms()) {
+            if let Err(full) = panel.add(tag, job, self.now_ms()) {
                 tracing::error!(tag, %full, "a sampled answer waits in the log only");
             }
         } else if panel.wants_offers() {

@@ -237,9 +237,7 @@ impl Session {
     async fn record(&mut self, finish: FinishReason, is_failed: bool) -> bool {
         let service = &self.service;
         let claim = self.claim(finish);
-        let tokens = u64::try_from(self.prompt_ids.len().saturating_add(self.output_ids.len()));
         let digest = claim.digest();
-        let picked = service.sampler.picks(&digest, tokens.unwrap_or(u64::MAX));
         let response = self.hasher.digest();
         let receipt = Receipt {
             version: RECEIPT_VERSION,
@@ -258,13 +256,9 @@ impl Session {
             issued_unix_ms: 0,
             mode: ReceiptMode::Exact,
         };
-        let answered = Answered { tag: self.tag, picked, response: *response.as_bytes(), claim };
-        let service = Arc::clone(service);
-        let waiting = tokio::task::spawn_blocking(move || service.finish_record(answered, receipt));
-        waiting.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "recording failed");
-            false
-        })
+        // Whether it is picked is decided when it gets its place in the log.
+        let answered = Answered { tag: self.tag, picked: false, response: *response.as_bytes(), claim };
+        service.finish_record(answered, receipt).await
     }
 
     fn claim(&self, finish: FinishReason) -> Claim {

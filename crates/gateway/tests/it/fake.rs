@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use gateway::access::{Access, AccessRules, Timeouts};
 use gateway::api_keys::{ApiKey, ApiKeys, KeyDigest};
+use gateway::entropy::EntropyError;
 use gateway::governor::GovernorPolicy;
 use gateway::http::router;
 use gateway::lease_server;
@@ -24,7 +25,7 @@ use gateway::panel::PanelPolicy;
 use gateway::record::Record;
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command, LinkConfig};
-use gateway::service::{Service, ServiceConfig};
+use gateway::service::{DrawKey, EpochSettings, Service, ServiceConfig};
 use gateway::state::{KillReason, Limits, Mode};
 use gateway::store::{Store, StoreKey, StoreOptions};
 use gateway::tokenizer_file::open_tokenizer;
@@ -402,9 +403,33 @@ pub(crate) fn api_keys(keys: &[(&str, Rates)]) -> ApiKeys {
     out
 }
 
+/// Who draws beacons.
+pub(crate) fn beacon_party() -> SigningKey {
+    SigningKey::from_seed([4; 32])
+}
+
+/// The audit key of the n-th epoch.
+pub(crate) fn audit_key(epoch: u8) -> [u8; 32] {
+    [7 + epoch; 32]
+}
+
+fn draw_keys(fail_after: u8) -> DrawKey {
+    let mut drawn = 0;
+    Box::new(move || {
+        if drawn == fail_after {
+            return Err(EntropyError::Stuck { what: "draws", count: 2 });
+        }
+        drawn += 1;
+        Ok(audit_key(drawn - 1))
+    })
+}
+
 /// How a gateway is set up.
 pub(crate) struct Setup {
     pub(crate) rate_ppb: u64,
+    pub(crate) epoch_answers: usize,
+    /// The source of audit keys is found to be stuck after so many.
+    pub(crate) keys_fail_after: u8,
     pub(crate) in_flight_max: usize,
     pub(crate) recomputers: PanelPolicy,
     pub(crate) egress: GovernorPolicy,
@@ -419,6 +444,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             rate_ppb: PPB,
+            epoch_answers: 4096,
+            keys_fail_after: u8::MAX,
             in_flight_max: 8,
             recomputers: PanelPolicy::single(600_000, 64),
             egress: GovernorPolicy::default(),
@@ -465,8 +492,12 @@ impl Gateway {
             entry,
             key: SigningKey::from_seed([5; 32]),
             seed_key: [6; 32],
-            audit_key: [7; 32],
+            draw_audit_key: draw_keys(setup.keys_fail_after),
             policy: AuditPolicy { rate_ppb: setup.rate_ppb, floor_ppb: setup.rate_ppb },
+            epochs: EpochSettings {
+                answers_max: setup.epoch_answers,
+                beacon_party: Some(beacon_party().verifying_key()),
+            },
             in_flight_max: setup.in_flight_max,
             recomputers: setup.recomputers.clone(),
             egress: setup.egress,

@@ -23,7 +23,7 @@ use gateway::listen::{self, Stage};
 use gateway::panel::PanelPolicy;
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
-use gateway::service::{Service, ServiceConfig};
+use gateway::service::{EpochSettings, Service, ServiceConfig};
 use gateway::state::Mode;
 use gateway::unverifiable::BudgetPolicy;
 use protocol::keys::SigningKey;
@@ -48,6 +48,8 @@ use crate::stack::{
     LOG_KEY_FILE, ServerTimes, Whitelisted, bind, outcome,
 };
 
+/// What the recomputers are called.
+const SEAT_NAMES: [&str; 2] = ["first", "second"];
 /// Until requests are answered: upload, calibration, readback.
 const SERVING_WITHIN: Duration = Duration::from_secs(600);
 
@@ -70,6 +72,9 @@ pub(crate) struct UpArguments {
     /// Share of answers that are recomputed; long ones are more likely to be
     #[arg(long, value_name = "SHARE", value_parser = ppm, default_value = "0.1")]
     eps: u32,
+    /// Start a second recomputer: the server is killed only if both say that it lies
+    #[arg(long)]
+    second: bool,
     /// Port on this machine; 0 for any that is free
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     port: u16,
@@ -157,9 +162,8 @@ struct Running {
     address: SocketAddr,
     commands: mpsc::Sender<LinkCommand>,
     link: tokio::task::JoinHandle<anyhow::Result<Mode>>,
-    recomputer: Child,
+    recomputers: Vec<Child>,
     page: Page,
-    audit_key: [u8; 32],
     stage: watch::Sender<Stage>,
 }
 
@@ -185,10 +189,12 @@ async fn up(
     } else {
         serve_until_stopped(shell, &mut running, &mut modes).await
     };
-    let _ = running.recomputer.start_kill();
-    let _ = running.recomputer.wait().await;
+    for recomputer in &mut running.recomputers {
+        let _ = recomputer.start_kill();
+        let _ = recomputer.wait().await;
+    }
     running.stage.send_replace(Stage::Closed);
-    stack::end(&running.service, &running.commands, Some(running.link), running.audit_key).await?;
+    stack::end(&running.service, &running.commands, Some(running.link)).await?;
     Ok(outcome)
 }
 
@@ -207,27 +213,28 @@ async fn start(
     let run = server_link::run(config, stream, Some(child), received, mode_sender);
     let link = tokio::spawn(async { Ok(run.await) });
     let config = service_config(arguments, whitelisted)?;
-    let audit_key = config.audit_key;
     let store_key: [u8; 32] = random_bytes()?;
     if folder.keep {
         // Whoever may read the log's folder may read the log: here both are the operator.
         stack::store_log_key(&folder.path.join(LOG_KEY_FILE), &store_key)?;
-        std::fs::write(folder.path.join("receipt.pub"), format!("{}\n", config.key.verifying_key()))
-            .context("can't write receipt.pub")?;
+        stack::store_receipt_key(&folder.path, &config.key)?;
     }
     let log = folder.path.join(LOG_FOLDER);
     let service = stack::open_service(config, log, store_key, commands.clone(), mode).await?;
-    let lease_path = folder.path.join("lease");
-    tokio::spawn(lease_server::serve(bind(&lease_path)?, Arc::clone(&service), 0));
-    let mut recomputer = program()?;
-    recomputer.args(["recompute", "--gateway"]).arg(&lease_path).arg("-m").arg(&weights);
-    let recomputer = spawn(&mut recomputer)?;
+    let mut recomputers = Vec::new();
+    for seat in 0..=usize::from(arguments.second) {
+        let lease_path = folder.path.join(format!("lease-{seat}"));
+        tokio::spawn(lease_server::serve(bind(&lease_path)?, Arc::clone(&service), seat));
+        let mut recomputer = program()?;
+        recomputer.args(["recompute", "--gateway"]).arg(&lease_path).arg("-m").arg(&weights);
+        recomputers.push(spawn(&mut recomputer)?);
+    }
     let address = listener.local_addr().context("the port has no address")?;
     let page = Page::new(Arc::clone(&service));
     let routes = router(Arc::clone(&service), Arc::clone(&access)).merge(page.routes());
     let (stage, stages) = watch::channel(Stage::Open);
     tokio::spawn(listen::serve(listener, routes, Arc::clone(&service), access, CONNECTIONS_MAX, stages));
-    Ok(Running { service, address, commands, link, recomputer, page, audit_key, stage })
+    Ok(Running { service, address, commands, link, recomputers, page, stage })
 }
 
 /// Starts the server's process, and waits until it has connected.
@@ -252,15 +259,27 @@ async fn start_server(
 /// Fresh keys for this run.
 fn service_config(arguments: &UpArguments, whitelisted: Whitelisted) -> anyhow::Result<ServiceConfig> {
     let rate_ppb = (u64::from(arguments.eps) * 1000).min(PPB);
+    let (seed_key, draw_audit_key) = stack::audit_keys()?;
     Ok(ServiceConfig {
         entry: whitelisted.entry,
         tokenizer: whitelisted.tokenizer,
         key: SigningKey::from_seed(random_bytes()?),
-        seed_key: random_bytes()?,
-        audit_key: random_bytes()?,
+        seed_key,
+        draw_audit_key,
         policy: AuditPolicy { rate_ppb, floor_ppb: rate_ppb },
+        epochs: EpochSettings::default(),
         in_flight_max: IN_FLIGHT_MAX,
-        recomputers: PanelPolicy::single(LEASE_MS, BACKLOG_MAX),
+        recomputers: PanelPolicy {
+            names: SEAT_NAMES
+                .iter()
+                .take(1 + usize::from(arguments.second))
+                .map(|name| (*name).to_owned())
+                .collect(),
+            second_ppb: PPB / 10,
+            canary_ppb: PPB / 20,
+            key: random_bytes()?,
+            ..PanelPolicy::single(LEASE_MS, BACKLOG_MAX)
+        },
         egress: GovernorPolicy::default(),
         unverifiable: BudgetPolicy::default(),
     })

@@ -80,11 +80,9 @@ pub(super) fn counted(gateway: &Gateway) -> [u64; 3] {
 
 /// What was judged, as the log has it.
 pub(super) fn judged(gateway: &Gateway) -> Vec<(u64, Outcome)> {
-    let judged = |record| match record {
-        Record::Judged { tag, outcome } => Some((tag, outcome)),
-        Record::Started { .. } | Record::Answered(_) | Record::Killed { .. } | Record::Revealed { .. } => {
-            None
-        }
+    let judged = |record| {
+        let Record::Judged { tag, outcome } = record else { return None };
+        Some((tag, outcome))
     };
     gateway.records().into_iter().filter_map(judged).collect()
 }
@@ -127,8 +125,9 @@ async fn a_lease_that_runs_out_is_given_out_again() {
 }
 
 #[tokio::test]
-async fn nothing_is_picked_at_a_rate_of_zero() {
-    let mut gateway = Gateway::serving(Setup { rate_ppb: 0, ..Setup::default() }).await;
+async fn what_is_not_picked_is_not_given_out() {
+    let rare = Setup { rate_ppb: gateway::sampling::RATE_MIN_PPB, ..Setup::default() };
+    let mut gateway = Gateway::serving(rare).await;
     answer(&mut gateway).await;
     assert_eq!(Recomputer::new(&gateway).await.lease().await, Some(FromGateway::Idle));
 }

