@@ -45,6 +45,7 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completions))
         .route("/v1/models", get(models))
+        .route("/v1/models/{*name}", get(model))
         .route("/v1/receipts/{tag}", get(receipt))
         .merge(epochs::proof_routes())
         .layer(middleware::from_fn_with_state(app.clone(), authorize));
@@ -216,9 +217,7 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
     let wanted = Wanted::parse(&body, chat).map_err(|error| Refusal::bad(error.param, error.message))?;
     let entry = app.service.entry().entry();
     if wanted.model != entry.name {
-        let message = format!("the model {:?} is not served here; {:?} is", wanted.model, entry.name);
-        let refusal = Refusal::new(Rejected::NotHere, StatusCode::NOT_FOUND, message);
-        return Err(Refusal { param: Some("model"), ..refusal });
+        return Err(not_served(app, &wanted.model));
     }
     let prompt_ids = encode(app, &wanted).await?;
     // An answer ends where the context does, whatever the client asks for.
@@ -284,17 +283,33 @@ fn stream(mut pieces: mpsc::Receiver<Bytes>) -> Response {
 }
 
 async fn models(State(app): State<App>) -> axum::Json<Value> {
+    axum::Json(json!({ "object": "list", "data": [about(&app)] }))
+}
+
+async fn model(State(app): State<App>, Path(name): Path<String>) -> Response {
+    if name == app.service.entry().entry().name {
+        axum::Json(about(&app)).into_response()
+    } else {
+        not_served(&app, &name).into_response(&app.service.metrics)
+    }
+}
+
+fn about(app: &App) -> Value {
     let entry = app.service.entry().entry();
-    axum::Json(json!({
-        "object": "list",
-        "data": [{
-            "id": entry.name,
-            "object": "model",
-            "created": 0,
-            "owned_by": "whitelist",
-            "commitment": entry.model.to_string(),
-        }],
-    }))
+    json!({
+        "id": entry.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "whitelist",
+        "commitment": entry.model.to_string(),
+    })
+}
+
+fn not_served(app: &App, wanted: &str) -> Refusal {
+    let served = &app.service.entry().entry().name;
+    let message = format!("the model {wanted:?} is not served here; {served:?} is");
+    let refusal = Refusal::new(Rejected::NotHere, StatusCode::NOT_FOUND, message);
+    Refusal { param: Some("model"), ..refusal }
 }
 
 /// A receipt's name; each receipt has one.

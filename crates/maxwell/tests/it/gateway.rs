@@ -19,7 +19,7 @@ use crate::program::{Ran, Stage};
 const WAIT: Duration = Duration::from_secs(120);
 
 /// A folder with everything that a gateway needs, made with the commands that make it.
-fn prepared() -> Stage {
+pub(crate) fn prepared() -> Stage {
     let stage = Stage::new();
     let (model, list) = (stage.tiny(), stage.argument("whitelist.cbor"));
     for name in ["alice.key", "bob.key", "gateway.key"] {
@@ -33,7 +33,7 @@ fn prepared() -> Stage {
 }
 
 /// A configuration with lines at its top and at its end.
-fn config(stage: &Stage, top: &str, end: &str) -> String {
+pub(crate) fn config(stage: &Stage, top: &str, end: &str) -> String {
     let text = format!(
         "address = \"127.0.0.1:0\"\nmodel = \"tiny\"\nweights = \"tiny.gguf\"\nreceipt_key = \"gateway.key\"\n{top}\n\
          [whitelist]\nfile = \"whitelist.cbor\"\nparties = [\"alice.key.pub\", \"bob.key.pub\"]\n\
@@ -46,21 +46,21 @@ fn config(stage: &Stage, top: &str, end: &str) -> String {
 }
 
 /// A server section that starts the real one.
-fn server() -> String {
+pub(crate) fn server() -> String {
     let program = env!("CARGO_BIN_EXE_maxwell");
     format!("[server]\ncommand = [{program:?}, \"--quiet\", \"serve\", \"--link\", \"{{link}}\"]")
 }
 
-fn key(stage: &Stage, name: &str, more: &[&str]) -> String {
+pub(crate) fn key(stage: &Stage, name: &str, more: &[&str]) -> String {
     let file = stage.argument("keys.json");
     let json = stage.run(&[&["gateway", "keys", "add", name, "--file", &file, "--json"], more].concat());
     json.expect(0).json()["key"].as_str().unwrap().to_owned()
 }
 
 /// A running gateway; it is killed at the end if it has not ended.
-struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
-    address: String,
+    pub(crate) address: String,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
@@ -82,7 +82,7 @@ impl Gateway {
     }
 
     /// With its server up.
-    fn serving(stage: &Stage, config: &str) -> Self {
+    pub(crate) fn serving(stage: &Stage, config: &str) -> Self {
         let mut gateway = Self::start(stage, config, &[]);
         gateway.until(|event| event["mode"] == "serving");
         gateway

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod check;
+mod clients;
 mod coverage;
 mod demo;
 mod gateway;
