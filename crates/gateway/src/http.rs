@@ -169,6 +169,9 @@ impl From<Busy> for Refusal {
             Busy::Backlog(_) => (Rejected::Backlog, StatusCode::SERVICE_UNAVAILABLE, 5),
             Busy::NotServing(_) => (Rejected::NotServing, StatusCode::SERVICE_UNAVAILABLE, 10),
             Busy::Log(_) | Busy::Epoch(_) => (Rejected::Log, StatusCode::SERVICE_UNAVAILABLE, 10),
+            Busy::Egress { wait_ms, .. } => {
+                (Rejected::Egress, StatusCode::SERVICE_UNAVAILABLE, wait_ms.div_ceil(1000).max(1))
+            }
         };
         Self { retry_after_s: Some(seconds), ..Self::new(reason, status, busy.to_string()) }
     }

@@ -13,6 +13,9 @@
 //! | [`idempotency`] | retries that keep their nonce |
 //! | [`metrics`] | numbers for monitors |
 //! | [`service`] | one request from the API to its record and receipt |
+//! | [`governor`] | how fast answers may leave while others wait for their check |
+//! | [`panel`] | who recomputes what, and what follows from what they say |
+//! | [`unverifiable`] | how many answers may stay without a verdict |
 //! | [`lease_server`] | hands sampled answers to recomputers |
 //! | [`record`], [`log`] | what is written down |
 //! | [`recent`] | the latest verdicts, for people who watch |
@@ -31,6 +34,7 @@ pub mod body;
 pub mod entropy;
 pub mod epochs;
 mod frames;
+pub mod governor;
 pub mod history;
 pub mod http;
 pub mod idempotency;
@@ -40,6 +44,7 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod openai;
+pub mod panel;
 pub mod pick_count;
 pub mod recent;
 pub mod record;
@@ -51,3 +56,4 @@ pub mod spool;
 pub mod state;
 pub mod store;
 pub mod tokenizer_file;
+pub mod unverifiable;

@@ -80,6 +80,8 @@ pub enum Rejected {
     Full,
     /// Too many answers wait for recomputation.
     Backlog,
+    /// Too much text waits for a check.
+    Egress,
     /// The server is not serving.
     NotServing,
     /// The log can't be written.
@@ -92,7 +94,7 @@ pub enum Rejected {
 
 impl Rejected {
     /// All of them, in order.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::ApiKey,
         Self::RequestRate,
         Self::TokenRate,
@@ -103,6 +105,7 @@ impl Rejected {
         Self::NotHere,
         Self::Full,
         Self::Backlog,
+        Self::Egress,
         Self::NotServing,
         Self::Log,
         Self::Connections,
@@ -122,6 +125,7 @@ impl Rejected {
             Self::NotHere => "not_here",
             Self::Full => "full",
             Self::Backlog => "backlog",
+            Self::Egress => "egress",
             Self::NotServing => "not_serving",
             Self::Log => "log",
             Self::Connections => "connections",
@@ -161,6 +165,7 @@ pub fn text(service: &Service) -> String {
     let (counters, metrics) = (&service.counters, &service.metrics);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mode = service.mode();
+    let (unverified_bytes, egress_rate) = service.egress();
     let killed = if let Mode::Killed(reason) = mode { Some(reason.code()) } else { None };
     let mut out = String::new();
     for (name, kind, value) in [
@@ -171,6 +176,10 @@ pub fn text(service: &Service) -> String {
         ("maxwell_recomputed_fail_total", "counter", count(&counters.failed)),
         ("maxwell_recomputed_unverifiable_total", "counter", count(&counters.unverifiable)),
         ("maxwell_backlog", "gauge", service.backlog() as u64),
+        ("maxwell_unverified_bytes", "gauge", unverified_bytes),
+        ("maxwell_egress_bytes_per_second_max", "gauge", egress_rate),
+        ("maxwell_egress_waits_total", "counter", service.egress_waits()),
+        ("maxwell_warnings_total", "counter", service.warnings()),
         ("maxwell_serving", "gauge", u64::from(mode == Mode::Serving)),
         ("maxwell_killed", "gauge", u64::from(killed.is_some())),
         ("maxwell_in_flight", "gauge", service.in_flight() as u64),
@@ -233,8 +242,8 @@ mod tests {
             (0..times).for_each(|_| metrics.reject(reason));
         }
         let counts: Vec<u64> = metrics.rejected.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        assert_eq!(counts, (0..14).collect::<Vec<u64>>());
+        assert_eq!(counts, (0..15).collect::<Vec<u64>>());
         let names: std::collections::BTreeSet<_> = Rejected::ALL.map(Rejected::name).into_iter().collect();
-        assert_eq!(names.len(), 14);
+        assert_eq!(names.len(), 15);
     }
 }

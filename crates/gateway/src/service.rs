@@ -9,7 +9,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use axum::body::Bytes;
 use protocol::Nonce;
 use protocol::keys::{SigningKey, VerifyingKey};
-use protocol::lease::Outcome;
 use protocol::link::ToServer;
 use protocol::receipt::{Receipt, ResponseHasher};
 use protocol::whitelist::AuthorizedEntry;
@@ -17,20 +16,24 @@ use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::audit::Audit;
 use self::session::{Session, Sink};
 use crate::access::Reservation;
 use crate::epochs::EpochBook;
+use crate::governor::GovernorPolicy;
 use crate::idempotency::{Kept, Retries, RetryTicket};
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
 use crate::openai::{Answer, StopFilter, Wanted};
+use crate::panel::PanelPolicy;
 use crate::recent::RecentVerdicts;
 use crate::record::{Answered, Record};
 use crate::sampling::{AuditPolicy, NonceSource, seed_key_commitment};
 use crate::server_link::Command;
-use crate::spool::{Recorded, Spool};
-use crate::state::{Asked, KillReason, Mode};
+use crate::state::{Asked, Mode};
+use crate::unverifiable::BudgetPolicy;
 
+mod audit;
 mod epochs;
 mod session;
 
@@ -61,10 +64,12 @@ pub struct ServiceConfig {
     pub epochs: EpochSettings,
     /// Requests at the same time.
     pub in_flight_max: usize,
-    /// Sampled answers that may wait for recomputation before no more requests are taken.
-    pub backlog_max: usize,
-    /// A recomputer that has not answered for so long has lost its lease.
-    pub lease_ms: u64,
+    /// Who recomputes; how many answers may wait for it before no more requests are taken.
+    pub recomputers: PanelPolicy,
+    /// How much may leave without a check.
+    pub egress: GovernorPolicy,
+    /// How many answers may stay without a verdict.
+    pub unverifiable: BudgetPolicy,
 }
 
 /// The numbers that people and monitors look at.
@@ -103,7 +108,7 @@ pub struct Service {
     mode: watch::Receiver<Mode>,
     slots: Arc<Semaphore>,
     in_flight_max: usize,
-    spool: Mutex<Spool>,
+    audit: Audit,
     receipts: Mutex<Receipts>,
     recent: Mutex<RecentVerdicts>,
     retries: Arc<Retries>,
@@ -163,6 +168,14 @@ pub enum Busy {
     #[error("the log can't be written, so nothing can be answered: {0}")]
     Log(LogError),
     /// Status 503.
+    #[error("{unverified_bytes} bytes of answers wait for a check; no more leave until it has caught up")]
+    Egress {
+        /// Delivered or promised without a check.
+        unverified_bytes: u64,
+        /// When to ask again.
+        wait_ms: u64,
+    },
+    /// Status 503.
     #[error("no epoch can be begun, so nothing can be answered: {0}")]
     Epoch(String),
 }
@@ -209,11 +222,7 @@ impl Service {
         commands: mpsc::Sender<Command>,
         mode: watch::Receiver<Mode>,
     ) -> Result<Arc<Self>, EpochError> {
-        // What an earlier run left comes first, whatever the limit: it was promised.
-        let mut spool = Spool::new(config.lease_ms, config.backlog_max);
-        for (tag, claim) in log.take_waiting() {
-            spool.add_promised(tag, claim, 0);
-        }
+        let audit = Audit::new(&config, log.take_waiting());
         let history = log.take_history();
         let service = Self {
             entry: config.entry,
@@ -230,7 +239,7 @@ impl Service {
             mode,
             slots: Arc::new(Semaphore::new(config.in_flight_max)),
             in_flight_max: config.in_flight_max,
-            spool: Mutex::new(spool),
+            audit,
             receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
             retries: Retries::new(),
@@ -305,15 +314,12 @@ impl Service {
             "fail": count(&self.counters.failed),
             "unverifiable": count(&self.counters.unverifiable),
             "backlog": self.backlog(),
-            "lag_ms": lock(&self.spool).lag_ms(self.now_ms()),
+            "in_flight": self.in_flight(),
+            "lag_ms": self.lag_ms(),
+            "audit": self.audit_status(),
             "alarm": alarm,
             "recent": lock(&self.recent).to_json(),
         })
-    }
-
-    /// Sampled answers without an outcome.
-    pub fn backlog(&self) -> usize {
-        lock(&self.spool).backlog()
     }
 
     /// Requests whose keys are remembered.
@@ -350,57 +356,6 @@ impl Service {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The next job for a recomputer.
-    pub fn lease(&self) -> Option<(u64, Vec<u8>)> {
-        let now_ms = self.now_ms();
-        lock(&self.spool).lease(now_ms).map(|(tag, claim)| (tag, claim.to_vec()))
-    }
-
-    /// Records what a recomputer found; a failure kills the server. Blocks on the disk.
-    ///
-    /// # Errors
-    /// Those of the log; the job stays then.
-    pub fn judged(&self, tag: u64, outcome: Outcome) -> Result<(), LogError> {
-        if !lock(&self.spool).contains(tag) {
-            tracing::warn!(tag, "an outcome for what does not wait for one");
-            return Ok(());
-        }
-        // First of all: a server that lies does not go on because a disk is slow or broken.
-        if let Outcome::Fail { reason, position } = &outcome {
-            self.raise_alarm(tag, reason, *position);
-        }
-        // Recorded twice if two recomputers finish at once; counted once, by the spool.
-        self.log.append_wait(&Record::Judged { tag, outcome: outcome.clone() })?;
-        if lock(&self.spool).done(tag) == Recorded::Ignored {
-            return Ok(());
-        }
-        let counter = match &outcome {
-            Outcome::Pass => &self.counters.passed,
-            Outcome::Fail { .. } => &self.counters.failed,
-            Outcome::Unverifiable { .. } => &self.counters.unverifiable,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        lock(&self.recent).add(tag, outcome, self.now_ms());
-        Ok(())
-    }
-
-    /// Kills the server, and keeps what the first failure was. Blocks until the link has room.
-    fn raise_alarm(&self, tag: u64, reason: &str, position: Option<u32>) {
-        tracing::error!(tag, reason, ?position, "recomputation failed: the server is killed");
-        // Whoever sees that the server is dead finds the alarm.
-        self.alarm.send_if_modified(|first| {
-            let is_first = first.is_none();
-            if is_first {
-                let reason = reason.to_owned();
-                *first = Some(Alarm { tag, reason, position, after_ms: self.now_ms() });
-            }
-            is_first
-        });
-        if self.commands.blocking_send(Command::Kill(KillReason::Audit)).is_err() {
-            tracing::debug!("the server is gone already");
-        }
-    }
-
     /// Records how the server ended, and ends the epoch. Blocks on the disk.
     ///
     /// # Errors
@@ -434,10 +389,10 @@ impl Service {
             return Err(Busy::Full(self.in_flight_max));
         };
         // Every answer that is being written may be picked, and a pick must find room.
-        if !lock(&self.spool).has_room(self.in_flight()) {
+        if !lock(&self.audit.panel).has_room(self.in_flight()) {
             return Err(Busy::Backlog(self.backlog()));
         }
-        let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
+        let tag = self.admit(wanted.settings.max_tokens)?;
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let (retry, before) = keyed.map(|keyed| (keyed.ticket, keyed.nonce)).unzip();
         // A retry keeps its nonce, so that nobody can ask again until a coin falls otherwise.
@@ -456,6 +411,7 @@ impl Service {
         };
         let (reply, replies) = mpsc::unbounded_channel();
         if self.commands.send(Command::Ask { tag, asked, message, reply }).await.is_err() {
+            self.settle_egress(tag, false);
             return Err(Busy::NotServing(self.mode()));
         }
         // From here on nothing waits, so a client that leaves cannot stop it half done.
@@ -504,7 +460,7 @@ impl Sink {
 impl Service {
     /// The end of an answer. False if it is not recorded.
     async fn finish_record(self: &Arc<Self>, answered: Answered, receipt: Receipt) -> bool {
-        let tag = answered.tag;
+        let (tag, claim) = (answered.tag, answered.claim.clone());
         let (durable, job) = match self.write_answer(answered).await {
             Ok(written) => written,
             Err(error) => {
@@ -514,13 +470,9 @@ impl Service {
             }
         };
         self.counters.answers.fetch_add(1, Ordering::Relaxed);
-        if let Some(claim) = job {
-            self.counters.sampled.fetch_add(1, Ordering::Relaxed);
-            // `ask` keeps room for every answer that is being written.
-            if let Err(full) = lock(&self.spool).add(tag, claim, self.now_ms()) {
-                tracing::error!(tag, %full, "a sampled answer waits in the log only");
-            }
-        }
+        // In this order: what waits for an outcome is counted before it can have one.
+        self.settle_egress(tag, job.is_some());
+        self.keep(tag, &claim, job);
         let receipt = Receipt {
             chain: durable.chain,
             sequence: durable.sequence,

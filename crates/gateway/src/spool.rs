@@ -23,6 +23,12 @@ struct Job {
     leased_until_ms: Option<u64>,
 }
 
+impl Job {
+    fn is_free(&self, now_ms: u64) -> bool {
+        self.leased_until_ms.is_none_or(|until| until <= now_ms)
+    }
+}
+
 /// There is no room for another job: answers have to wait until the recomputer has caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{jobs} sampled answers wait for recomputation, as many as may; wait, or add a recomputer")]
@@ -70,10 +76,14 @@ impl Spool {
 
     /// The oldest job that nobody has, now leased.
     pub fn lease(&mut self, now_ms: u64) -> Option<(u64, &[u8])> {
-        let free = |job: &Job| job.leased_until_ms.is_none_or(|until| until <= now_ms);
-        let (tag, job) = self.jobs.iter_mut().find(|(_, job)| free(job))?;
+        let (tag, job) = self.jobs.iter_mut().find(|(_, job)| job.is_free(now_ms))?;
         job.leased_until_ms = Some(now_ms.saturating_add(self.lease_ms));
         Some((*tag, &job.claim))
+    }
+
+    /// Whether there is a job that nobody has.
+    pub fn has_free(&self, now_ms: u64) -> bool {
+        self.jobs.values().any(|job| job.is_free(now_ms))
     }
 
     /// A job has its outcome, which the caller has recorded durably.

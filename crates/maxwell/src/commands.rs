@@ -12,6 +12,7 @@ mod log;
 mod pull;
 mod receipt;
 mod recompute;
+mod route;
 mod serve;
 mod up;
 mod whitelist;
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     Serve(serve::ServeArguments),
     /// Recompute the answers that a gateway sampled
     Recompute(recompute::RecomputeArguments),
+    /// Pass each input on to a gateway that serves its model, or refuse it with a signature
+    Route(route::RouteArguments),
     /// Measure quality and speed beside llama.cpp
     Bench(bench::BenchArguments),
     /// Make a signing key
@@ -122,6 +125,7 @@ impl Command {
             Self::Log(arguments) => log::run(&arguments, shell),
             Self::Serve(arguments) => serve::run(&arguments, shell),
             Self::Recompute(arguments) => recompute::run(&arguments, shell),
+            Self::Route(arguments) => route::run(&arguments, shell),
             Self::Bench(arguments) => bench::run(&arguments, shell),
             Self::Keygen(arguments) => keygen::run(&arguments),
             Self::Whitelist(arguments) => whitelist::run(&arguments, shell),

@@ -98,6 +98,10 @@ identifier! {
     ResponseDigest
 }
 identifier! {
+    /// Digest of a client's input to a router, see [`crate::refusal::input_digest`].
+    InputDigest
+}
+identifier! {
     /// Link of the gateway's log: binds a record and all before it.
     ChainHash
 }

@@ -20,6 +20,8 @@
 //! | [`checkpoint`] | what a gateway binds itself to about an epoch, and the beacon that is drawn after it |
 //! | [`epoch`] | an epoch for outsiders: everything to check its sampling with, and one answer's place in it |
 //! | [`receipt`] | what a gateway signs for a client about one answer |
+//! | [`refusal`] | what a router signs for a client whose input it does not route |
+//! | [`cose`] | the signed envelope of receipts and refusals |
 //! | [`verdict`] | what the judge says about a claim, and who is to blame |
 //! | [`error`] | why bytes or values were refused |
 #![forbid(unsafe_code)]
@@ -35,6 +37,7 @@
 
 pub mod checkpoint;
 pub mod claim;
+pub mod cose;
 pub mod encoding;
 pub mod epoch;
 pub mod error;
@@ -46,6 +49,7 @@ pub mod lease;
 pub mod link;
 pub mod merkle;
 pub mod receipt;
+pub mod refusal;
 pub mod seed;
 pub mod settings;
 mod signed;
@@ -57,8 +61,8 @@ pub use claim::{Claim, FinishReason};
 pub use error::Error;
 pub use fingerprint::{FingerprintPoint, LogitFingerprint};
 pub use id::{
-    ChainHash, CheckpointDigest, ClaimDigest, ClientSeed, KeyId, MerkleHash, ModelCommitment, Nonce,
-    RequestDigest, ResponseDigest, Seed, TemplateDigest,
+    ChainHash, CheckpointDigest, ClaimDigest, ClientSeed, InputDigest, KeyId, MerkleHash, ModelCommitment,
+    Nonce, RequestDigest, ResponseDigest, Seed, TemplateDigest,
 };
 pub use keys::{Signature, SigningKey, VerifyingKey};
 pub use receipt::Receipt;

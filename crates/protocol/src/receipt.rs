@@ -10,17 +10,17 @@
 
 use std::fmt;
 
-use coset::{CoseSign1, CoseSign1Builder, Header, HeaderBuilder, TaggedCborSerializable, iana};
 use serde_json::{Value, json};
 
 use crate::claim::FinishReason;
+use crate::cose::{self, CoseReason};
 use crate::encoding::{Decoder, Encoder};
 use crate::error::Error;
 use crate::id::{
     ChainHash, ClaimDigest, ClientSeed, KeyId, ModelCommitment, Nonce, RequestDigest, ResponseDigest,
     TemplateDigest,
 };
-use crate::keys::{SIGNATURE_BYTES, Signature, SigningKey, VerifyingKey};
+use crate::keys::{SigningKey, VerifyingKey};
 use crate::settings::SamplingSettings;
 
 #[cfg(test)]
@@ -221,9 +221,7 @@ impl Receipt {
         if self.gateway != expected {
             return Err(ReceiptReason::Gateway { found: self.gateway, expected });
         }
-        let unsigned = cose(self.payload(), expected);
-        let signature = key.sign(&unsigned.tbs_data(&[]));
-        to_bytes(CoseSign1 { signature: signature.as_bytes().to_vec(), ..unsigned })
+        Ok(cose::sign(self.payload(), key)?)
     }
 
     /// Reads a receipt of the gateway with this key. Whoever calls this got the key from somebody they trust, not
@@ -235,22 +233,7 @@ impl Receipt {
         if bytes.len() > MAX_RECEIPT_BYTES {
             return Err(ReceiptReason::Size { length: bytes.len(), limit: MAX_RECEIPT_BYTES });
         }
-        let foreign = CoseSign1::from_tagged_slice(bytes)
-            .map_err(|error| ReceiptReason::NotCose { message: error.to_string() })?;
-        let id = key.id();
-        let expected = cose(Vec::new(), id);
-        check_header(&foreign.protected.header, &expected.protected.header, id)?;
-        let payload = foreign.payload.ok_or_else(|| no_payload("the payload is null"))?;
-        // From here on only what this build writes itself is used: payload and signature go into a fresh message,
-        // whose bytes must be the given ones. So nothing can hide in what the parser overlooked.
-        let signature: [u8; SIGNATURE_BYTES] =
-            foreign.signature.as_slice().try_into().map_err(|_| ReceiptReason::Signature)?;
-        let message = CoseSign1 { signature: signature.to_vec(), ..cose(payload.clone(), id) };
-        let signed = message.tbs_data(&[]);
-        if to_bytes(message)? != bytes {
-            return Err(ReceiptReason::NotCanonical);
-        }
-        key.verify(&signed, &Signature::from_bytes(signature)).map_err(|_| ReceiptReason::Signature)?;
+        let (payload, id) = (cose::open(bytes, key)?, key.id());
         let receipt = Self::decode_payload(&payload).map_err(ReceiptReason::Payload)?;
         if receipt.gateway != id {
             return Err(ReceiptReason::Gateway { found: receipt.gateway, expected: id });
@@ -406,6 +389,18 @@ impl FinishCode {
     }
 }
 
+impl From<CoseReason> for ReceiptReason {
+    fn from(reason: CoseReason) -> Self {
+        match reason {
+            CoseReason::NotCose { message } => Self::NotCose { message },
+            CoseReason::Algorithm => Self::Algorithm,
+            CoseReason::OtherKey { found, expected } => Self::OtherKey { found, expected },
+            CoseReason::NotCanonical => Self::NotCanonical,
+            CoseReason::Signature => Self::Signature,
+        }
+    }
+}
+
 impl From<FinishReason> for FinishCode {
     fn from(reason: FinishReason) -> Self {
         match reason {
@@ -444,31 +439,4 @@ impl ReceiptReason {
             Self::Gateway { .. } => "gateway",
         }
     }
-}
-
-/// The one message with this payload and key id, not signed yet.
-fn cose(payload: Vec<u8>, key: KeyId) -> CoseSign1 {
-    let header =
-        HeaderBuilder::new().algorithm(iana::Algorithm::EdDSA).key_id(key.as_bytes().to_vec()).build();
-    CoseSign1Builder::new().protected(header).payload(payload).build()
-}
-
-/// Names what is wrong; that nothing more is in the header follows from the comparison of the bytes.
-fn check_header(found: &Header, expected: &Header, id: KeyId) -> Result<(), ReceiptReason> {
-    if found.alg != expected.alg {
-        return Err(ReceiptReason::Algorithm);
-    }
-    if found.key_id != expected.key_id {
-        return Err(ReceiptReason::OtherKey { found: hex::encode(&found.key_id), expected: id });
-    }
-    Ok(())
-}
-
-fn to_bytes(message: CoseSign1) -> Result<Vec<u8>, ReceiptReason> {
-    // Nothing in such a message can fail to be written; if it did, it would not be the canonical form.
-    message.to_tagged_vec().map_err(|_| ReceiptReason::NotCanonical)
-}
-
-fn no_payload(message: &str) -> ReceiptReason {
-    ReceiptReason::NotCose { message: message.to_owned() }
 }

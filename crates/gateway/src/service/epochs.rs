@@ -300,7 +300,7 @@ impl Service {
                 tracing::warn!(tag, "a beacon picked what the log does not keep any more");
                 continue;
             };
-            if lock(&self.spool).add_promised(tag, claim, self.now_ms()) {
+            if lock(&self.audit.panel).add_promised(tag, claim, self.now_ms()) {
                 added += 1;
                 self.counters.sampled.fetch_add(1, Ordering::Relaxed);
                 self.counters.beacon_sampled.fetch_add(1, Ordering::Relaxed);

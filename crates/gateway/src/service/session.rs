@@ -103,6 +103,7 @@ impl Session {
             }
         } else {
             lock(&service.receipts).pending.remove(&self.tag);
+            service.settle_egress(self.tag, false);
         }
         if let (Sink::Whole(sender), Some(body)) = (&mut self.sink, body)
             && let Some(sender) = sender.take()
@@ -197,6 +198,9 @@ impl Session {
     async fn show(&mut self, text: &str) -> bool {
         if text.is_empty() {
             return true;
+        }
+        if !self.service.let_out(self.tag, text.len()).await {
+            return false;
         }
         match self.sink {
             Sink::Stream(_) => {

@@ -2,10 +2,12 @@
 
 mod answers;
 mod connections;
+mod egress;
 mod epochs;
 mod leases;
 mod limits;
 mod receipts;
+mod recomputers;
 mod refusals;
 mod retries;
 mod smuggling;

@@ -15,11 +15,13 @@ use std::time::Duration;
 use gateway::access::{Access, AccessRules, Timeouts};
 use gateway::api_keys::{ApiKey, ApiKeys, KeyDigest};
 use gateway::entropy::EntropyError;
+use gateway::governor::GovernorPolicy;
 use gateway::http::router;
 use gateway::lease_server;
 use gateway::limits::Rates;
 use gateway::listen::{self, Stage};
 use gateway::log::Log;
+use gateway::panel::PanelPolicy;
 use gateway::record::Record;
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command, LinkConfig};
@@ -27,6 +29,7 @@ use gateway::service::{DrawKey, EpochSettings, Service, ServiceConfig};
 use gateway::state::{KillReason, Limits, Mode};
 use gateway::store::{Store, StoreKey, StoreOptions};
 use gateway::tokenizer_file::open_tokenizer;
+use gateway::unverifiable::BudgetPolicy;
 use protocol::encoding::Encoder;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::group_tree::{GroupTree, GroupVerifier, TreeHead};
@@ -428,8 +431,9 @@ pub(crate) struct Setup {
     /// The source of audit keys is found to be stuck after so many.
     pub(crate) keys_fail_after: u8,
     pub(crate) in_flight_max: usize,
-    pub(crate) backlog_max: usize,
-    pub(crate) lease_ms: u64,
+    pub(crate) recomputers: PanelPolicy,
+    pub(crate) egress: GovernorPolicy,
+    pub(crate) unverifiable: BudgetPolicy,
     /// Names of keys and what they may; a key is its name twice. None: everybody may.
     pub(crate) keys: Vec<(&'static str, Rates)>,
     pub(crate) timeouts: Timeouts,
@@ -443,8 +447,9 @@ impl Default for Setup {
             epoch_answers: 4096,
             keys_fail_after: u8::MAX,
             in_flight_max: 8,
-            backlog_max: 64,
-            lease_ms: 600_000,
+            recomputers: PanelPolicy::single(600_000, 64),
+            egress: GovernorPolicy::default(),
+            unverifiable: BudgetPolicy::default(),
             keys: Vec::new(),
             timeouts: Timeouts { head: FOREVER, body_idle: FOREVER, body_total: FOREVER },
             connections_max: 1000,
@@ -460,6 +465,8 @@ pub(crate) struct Gateway {
     pub(crate) listening: JoinHandle<()>,
     pub(crate) address: SocketAddr,
     pub(crate) lease_path: PathBuf,
+    /// Of the other recomputers.
+    pub(crate) other_lease_paths: Vec<PathBuf>,
     pub(crate) server: FakeServer,
     pub(crate) link: Link,
     /// Makes all writes of the log fail.
@@ -492,8 +499,9 @@ impl Gateway {
                 beacon_party: Some(beacon_party().verifying_key()),
             },
             in_flight_max: setup.in_flight_max,
-            backlog_max: setup.backlog_max,
-            lease_ms: setup.lease_ms,
+            recomputers: setup.recomputers.clone(),
+            egress: setup.egress,
+            unverifiable: setup.unverifiable,
         };
         let store = folder.path().join("log");
         let (commands, mode) = (link.commands.clone(), link.mode.clone());
@@ -507,7 +515,13 @@ impl Gateway {
         let service = service.await.unwrap();
         let lease_path = folder.path().join("lease");
         let leases = UnixListener::bind(&lease_path).unwrap();
-        tokio::spawn(lease_server::serve(leases, Arc::clone(&service)));
+        tokio::spawn(lease_server::serve(leases, Arc::clone(&service), 0));
+        let mut other_lease_paths = Vec::new();
+        for seat in 1..setup.recomputers.names.len() {
+            let path = folder.path().join(format!("lease-{seat}"));
+            tokio::spawn(lease_server::serve(UnixListener::bind(&path).unwrap(), Arc::clone(&service), seat));
+            other_lease_paths.push(path);
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let keys = (!setup.keys.is_empty()).then(|| api_keys(&setup.keys));
@@ -517,7 +531,19 @@ impl Gateway {
         let (with, under) = (Arc::clone(&service), Arc::clone(&access));
         let listening =
             tokio::spawn(listen::serve(listener, routes, with, under, setup.connections_max, stages));
-        Self { service, access, address, lease_path, server, link, stage, listening, disk_is_broken, folder }
+        Self {
+            service,
+            access,
+            address,
+            lease_path,
+            other_lease_paths,
+            server,
+            link,
+            stage,
+            listening,
+            disk_is_broken,
+            folder,
+        }
     }
 
     /// Starts one, and brings its server up.

@@ -70,6 +70,16 @@ where there is none. Paths are relative to the file's folder.
   # lease_ms = 60000             # a recomputer that takes longer has lost its job
   # epoch_answers = 4096         # then their tree is signed, and the key that picked is revealed
   # beacon_party = \"inspector.key.pub\"    # who may pick more of an epoch after it, see `maxwell log beacon`
+  [recomputers]
+  # names = [\"first\"]            # up to three; the second listens at data/lease-2; the third breaks ties
+  # second_ppm = 100000          # picks that the second gets in any case, and not only if the first does not pass them
+  # canary_ppm = 50000           # wrong answers among the jobs, which only a whole replay finds
+  # slot_ms = 0                  # one job per slot, if need be a dummy; 0: as they come, and no dummies
+  # unverifiable_ppm = 1000      # more answers without a verdict over a day are an alarm
+  [egress]                       # answers leave the slower, the more bytes of text wait for a check
+  # unverified_bytes_max = 67108864
+  # cap_bytes_per_s = 4194304
+  # tau_ms = 60000               # what is left of the bytes is spread over so long
   [server]
   # command = [\"maxwell\", \"serve\", \"--link\", \"{link}\"]    # without it the gateway waits until one connects
   # load_ms = 300000             # from the last weights to ready

@@ -16,13 +16,16 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use gateway::access::{Access, AccessRules};
 use gateway::api_keys::{ApiKeys, MAX_API_KEYS_BYTES};
+use gateway::governor::GovernorPolicy;
 use gateway::http::router;
 use gateway::lease_server;
 use gateway::listen::{self, Stage};
+use gateway::panel::PanelPolicy;
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
 use gateway::service::{EpochSettings, Service, ServiceConfig};
 use gateway::state::Mode;
+use gateway::unverifiable::BudgetPolicy;
 use protocol::keys::SigningKey;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{Child, Command};
@@ -45,6 +48,8 @@ use crate::stack::{
     LOG_KEY_FILE, ServerTimes, Whitelisted, bind, outcome,
 };
 
+/// What the recomputers are called.
+const SEAT_NAMES: [&str; 2] = ["first", "second"];
 /// Until requests are answered: upload, calibration, readback.
 const SERVING_WITHIN: Duration = Duration::from_secs(600);
 
@@ -67,6 +72,9 @@ pub(crate) struct UpArguments {
     /// Share of answers that are recomputed; long ones are more likely to be
     #[arg(long, value_name = "SHARE", value_parser = ppm, default_value = "0.1")]
     eps: u32,
+    /// Start a second recomputer: the server is killed only if both say that it lies
+    #[arg(long)]
+    second: bool,
     /// Port on this machine; 0 for any that is free
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     port: u16,
@@ -154,7 +162,7 @@ struct Running {
     address: SocketAddr,
     commands: mpsc::Sender<LinkCommand>,
     link: tokio::task::JoinHandle<anyhow::Result<Mode>>,
-    recomputer: Child,
+    recomputers: Vec<Child>,
     page: Page,
     stage: watch::Sender<Stage>,
 }
@@ -181,8 +189,10 @@ async fn up(
     } else {
         serve_until_stopped(shell, &mut running, &mut modes).await
     };
-    let _ = running.recomputer.start_kill();
-    let _ = running.recomputer.wait().await;
+    for recomputer in &mut running.recomputers {
+        let _ = recomputer.start_kill();
+        let _ = recomputer.wait().await;
+    }
     running.stage.send_replace(Stage::Closed);
     stack::end(&running.service, &running.commands, Some(running.link)).await?;
     Ok(outcome)
@@ -211,17 +221,20 @@ async fn start(
     }
     let log = folder.path.join(LOG_FOLDER);
     let service = stack::open_service(config, log, store_key, commands.clone(), mode).await?;
-    let lease_path = folder.path.join("lease");
-    tokio::spawn(lease_server::serve(bind(&lease_path)?, Arc::clone(&service)));
-    let mut recomputer = program()?;
-    recomputer.args(["recompute", "--gateway"]).arg(&lease_path).arg("-m").arg(&weights);
-    let recomputer = spawn(&mut recomputer)?;
+    let mut recomputers = Vec::new();
+    for seat in 0..=usize::from(arguments.second) {
+        let lease_path = folder.path.join(format!("lease-{seat}"));
+        tokio::spawn(lease_server::serve(bind(&lease_path)?, Arc::clone(&service), seat));
+        let mut recomputer = program()?;
+        recomputer.args(["recompute", "--gateway"]).arg(&lease_path).arg("-m").arg(&weights);
+        recomputers.push(spawn(&mut recomputer)?);
+    }
     let address = listener.local_addr().context("the port has no address")?;
     let page = Page::new(Arc::clone(&service));
     let routes = router(Arc::clone(&service), Arc::clone(&access)).merge(page.routes());
     let (stage, stages) = watch::channel(Stage::Open);
     tokio::spawn(listen::serve(listener, routes, Arc::clone(&service), access, CONNECTIONS_MAX, stages));
-    Ok(Running { service, address, commands, link, recomputer, page, stage })
+    Ok(Running { service, address, commands, link, recomputers, page, stage })
 }
 
 /// Starts the server's process, and waits until it has connected.
@@ -256,8 +269,19 @@ fn service_config(arguments: &UpArguments, whitelisted: Whitelisted) -> anyhow::
         policy: AuditPolicy { rate_ppb, floor_ppb: rate_ppb },
         epochs: EpochSettings::default(),
         in_flight_max: IN_FLIGHT_MAX,
-        backlog_max: BACKLOG_MAX,
-        lease_ms: LEASE_MS,
+        recomputers: PanelPolicy {
+            names: SEAT_NAMES
+                .iter()
+                .take(1 + usize::from(arguments.second))
+                .map(|name| (*name).to_owned())
+                .collect(),
+            second_ppb: PPB / 10,
+            canary_ppb: PPB / 20,
+            key: random_bytes()?,
+            ..PanelPolicy::single(LEASE_MS, BACKLOG_MAX)
+        },
+        egress: GovernorPolicy::default(),
+        unverifiable: BudgetPolicy::default(),
     })
 }
 

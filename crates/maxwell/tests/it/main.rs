@@ -15,6 +15,7 @@ mod page;
 mod program;
 mod pull;
 mod real_model;
+mod route;
 mod running;
 mod serve_alone;
 mod trust;

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use gateway::history::History;
+use gateway::panel::PanelPolicy;
 use gateway::record::Record;
 use gateway::sampling::{AuditPolicy, AuditSampler, PPB};
 use gateway::sampling_audit::{audit_epoch, audit_log};
@@ -25,7 +26,7 @@ fn gateway_key() -> VerifyingKey {
 }
 
 fn setup(epoch_answers: usize, rate_ppb: u64) -> Setup {
-    Setup { epoch_answers, rate_ppb, backlog_max: 1024, ..Setup::default() }
+    Setup { epoch_answers, rate_ppb, recomputers: PanelPolicy::single(600_000, 1024), ..Setup::default() }
 }
 
 /// One answer; gives its tag.

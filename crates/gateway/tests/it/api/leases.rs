@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use gateway::panel::PanelPolicy;
 use gateway::record::Record;
 use gateway::state::{KillReason, Mode};
 use protocol::Claim;
@@ -20,6 +21,19 @@ pub(super) struct Recomputer(UnixStream);
 impl Recomputer {
     pub(super) async fn new(gateway: &Gateway) -> Self {
         Self(UnixStream::connect(&gateway.lease_path).await.unwrap())
+    }
+
+    /// The second or third one.
+    pub(super) async fn other(gateway: &Gateway, place: usize) -> Self {
+        Self(UnixStream::connect(&gateway.other_lease_paths[place]).await.unwrap())
+    }
+
+    /// The tag of the job that there is.
+    pub(super) async fn job(&mut self) -> u64 {
+        match self.lease().await {
+            Some(FromGateway::Job { tag, .. }) => tag,
+            other => unreachable!("{other:?}"),
+        }
     }
 
     /// Sends bytes and gives the answer; `None` if the connection is closed.
@@ -45,12 +59,12 @@ impl Recomputer {
     }
 }
 
-fn fail(position: Option<u32>) -> Outcome {
+pub(super) fn fail(position: Option<u32>) -> Outcome {
     Outcome::Fail { reason: "output_token".to_owned(), position }
 }
 
 /// One answer to "Hi"; gives its tag.
-async fn answer(gateway: &mut Gateway) -> u64 {
+pub(super) async fn answer(gateway: &mut Gateway) -> u64 {
     let mut client = Client::asking(gateway.address, &text("Hi", json!({}))).await;
     let tag = gateway.server.generate().await.tag;
     gateway.server.answer(tag, "yes").await;
@@ -58,14 +72,14 @@ async fn answer(gateway: &mut Gateway) -> u64 {
     tag
 }
 
-fn counted(gateway: &Gateway) -> [u64; 3] {
+pub(super) fn counted(gateway: &Gateway) -> [u64; 3] {
     let counters = &gateway.service.counters;
     [&counters.passed, &counters.failed, &counters.unverifiable]
         .map(|counter| counter.load(Ordering::Relaxed))
 }
 
 /// What was judged, as the log has it.
-fn judged(gateway: &Gateway) -> Vec<(u64, Outcome)> {
+pub(super) fn judged(gateway: &Gateway) -> Vec<(u64, Outcome)> {
     let judged = |record| {
         let Record::Judged { tag, outcome } = record else { return None };
         Some((tag, outcome))
@@ -101,7 +115,8 @@ async fn a_job_is_given_out_and_counted_once() {
 
 #[tokio::test]
 async fn a_lease_that_runs_out_is_given_out_again() {
-    let mut gateway = Gateway::serving(Setup { lease_ms: 0, ..Setup::default() }).await;
+    let mut gateway =
+        Gateway::serving(Setup { recomputers: PanelPolicy::single(0, 64), ..Setup::default() }).await;
     answer(&mut gateway).await;
     let (mut one, mut other) = (Recomputer::new(&gateway).await, Recomputer::new(&gateway).await);
     let job = one.lease().await;

@@ -2,6 +2,7 @@
 
 use gateway::body::MAX_BODY_BYTES;
 use gateway::limits::Rates;
+use gateway::panel::PanelPolicy;
 use gateway::server_link::Command;
 use gateway::state::{KillReason, Mode};
 use protocol::FinishReason;
@@ -235,7 +236,8 @@ async fn all_places_are_taken() {
 
 #[tokio::test]
 async fn the_backlog_is_full() {
-    let mut gateway = Gateway::serving(Setup { backlog_max: 1, ..Setup::default() }).await;
+    let mut gateway =
+        Gateway::serving(Setup { recomputers: PanelPolicy::single(600_000, 1), ..Setup::default() }).await;
     let mut client = Client::asking(gateway.address, &text("x", json!({}))).await;
     let tag = gateway.server.generate().await.tag;
     // The answer that runs may need the only place.
@@ -244,7 +246,7 @@ async fn the_backlog_is_full() {
     assert_eq!(client.response().await.status, 200);
     check_busy(&exchange(gateway.address, &text("x", json!({}))).await, 503, "recomputation");
     let service = gateway.service.clone();
-    tokio::task::spawn_blocking(move || service.judged(tag, Outcome::Pass)).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || service.judged(0, tag, &Outcome::Pass)).await.unwrap().unwrap();
     let mut client = Client::asking(gateway.address, &text("x", json!({}))).await;
     let tag = gateway.server.generate().await.tag;
     gateway.server.answer(tag, "y").await;

@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use gateway::access::Timeouts;
+use gateway::governor::GovernorPolicy;
 use gateway::limits::Rates;
+use gateway::panel::{PanelPolicy, SEATS_MAX};
 use gateway::sampling::{AuditPolicy, PPB, RATE_MIN_PPB};
 use gateway::service::EpochSettings;
+use gateway::unverifiable::BudgetPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -52,6 +55,10 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) sockets: SocketsSection,
     pub(super) audit: AuditSection,
+    #[serde(default)]
+    pub(super) recomputers: RecomputersSection,
+    #[serde(default)]
+    pub(super) egress: EgressSection,
     #[serde(default)]
     pub(super) server: ServerSection,
     #[serde(default)]
@@ -111,6 +118,55 @@ pub(super) struct AuditSection {
     pub(super) epoch_answers: usize,
     /// The other party: a public key, or its file.
     pub(super) beacon_party: Option<String>,
+}
+
+/// Who recomputes, and how they are watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RecomputersSection {
+    /// One to three. The first has the socket for recomputers, the next ones have it with -2 and -3 behind it.
+    pub(super) names: Vec<String>,
+    /// Share of the picks that the second gets in any case.
+    pub(super) second_ppm: u32,
+    /// Canaries per job.
+    pub(super) canary_ppm: u32,
+    /// One job per slot, or a dummy; 0: as they come.
+    pub(super) slot_ms: u64,
+    /// More answers without a verdict over a day are an alarm.
+    pub(super) unverifiable_ppm: u32,
+}
+
+impl Default for RecomputersSection {
+    fn default() -> Self {
+        Self {
+            names: vec!["first".to_owned()],
+            second_ppm: 100_000,
+            canary_ppm: 50_000,
+            slot_ms: 0,
+            unverifiable_ppm: 1000,
+        }
+    }
+}
+
+/// How much text may leave without a check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct EgressSection {
+    pub(super) unverified_bytes_max: NonZeroU64,
+    pub(super) cap_bytes_per_s: NonZeroU64,
+    pub(super) tau_ms: NonZeroU64,
+}
+
+impl Default for EgressSection {
+    fn default() -> Self {
+        let GovernorPolicy { unverified_bytes_max, cap_bytes_per_s, tau_ms } = GovernorPolicy::default();
+        let number = |value| NonZeroU64::new(value).expect("the defaults are not 0");
+        Self {
+            unverified_bytes_max: number(unverified_bytes_max),
+            cap_bytes_per_s: number(cap_bytes_per_s),
+            tau_ms: number(tau_ms),
+        }
+    }
 }
 
 /// How the server is obtained, and how long it may take.
@@ -207,6 +263,7 @@ impl Config {
             bail!("whitelist.parties: give exactly two public keys, those whose holders signed the list");
         }
         self.audit.check()?;
+        self.check_recomputers()?;
         if self.server.command.as_ref().is_some_and(Vec::is_empty) {
             bail!("server.command names no program; leave it out to wait for a server that connects");
         }
@@ -232,9 +289,53 @@ impl Config {
         Ok(())
     }
 
+    fn check_recomputers(&self) -> anyhow::Result<()> {
+        let RecomputersSection { names, second_ppm, canary_ppm, unverifiable_ppm, .. } = &self.recomputers;
+        let is_name = |name: &String| (1..=64).contains(&name.len());
+        let is_twice = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
+        if !(1..=SEATS_MAX).contains(&names.len()) || !names.iter().all(is_name) || names.iter().any(is_twice)
+        {
+            bail!("recomputers.names: give one to {SEATS_MAX} different names of 1 to 64 bytes");
+        }
+        if [second_ppm, canary_ppm, unverifiable_ppm].into_iter().any(|share| *share > PPM) {
+            bail!("recomputers: shares are at most {PPM} parts per million");
+        }
+        Ok(())
+    }
+
+    /// Who recomputes. The key is drawn for this run.
+    pub(super) fn panel(&self, key: [u8; 32]) -> PanelPolicy {
+        let RecomputersSection { names, second_ppm, canary_ppm, slot_ms, .. } = &self.recomputers;
+        PanelPolicy {
+            names: names.clone(),
+            second_ppb: parts_per_billion(*second_ppm),
+            canary_ppb: parts_per_billion(*canary_ppm),
+            slot_ms: *slot_ms,
+            lease_ms: self.audit.lease_ms.get(),
+            jobs_max: self.capacity.backlog_max,
+            key,
+        }
+    }
+
+    /// How much may leave without a check.
+    pub(super) fn governor(&self) -> GovernorPolicy {
+        let EgressSection { unverified_bytes_max, cap_bytes_per_s, tau_ms } = &self.egress;
+        GovernorPolicy {
+            unverified_bytes_max: unverified_bytes_max.get(),
+            cap_bytes_per_s: cap_bytes_per_s.get(),
+            tau_ms: tau_ms.get(),
+        }
+    }
+
+    /// How many answers may stay without a verdict.
+    pub(super) fn unverifiable(&self) -> BudgetPolicy {
+        let share_ppb = parts_per_billion(self.recomputers.unverifiable_ppm);
+        BudgetPolicy { share_ppb, ..BudgetPolicy::default() }
+    }
+
     /// How much is recomputed.
     pub(super) fn policy(&self) -> AuditPolicy {
-        let ppb = |ppm: u32| u64::from(ppm) * (PPB / u64::from(PPM));
+        let ppb = parts_per_billion;
         let rate_ppm = self.audit.rate_ppm.get();
         let floor_ppm = self.audit.floor_ppm.unwrap_or(rate_ppm);
         let of_model = self.audit.model_floors_ppm.get(&self.model).copied().unwrap_or(floor_ppm);
@@ -293,6 +394,10 @@ impl AuditSection {
         }
         Ok(())
     }
+}
+
+fn parts_per_billion(ppm: u32) -> u64 {
+    u64::from(ppm) * (PPB / u64::from(PPM))
 }
 
 /// Names of the fields in which two values differ.

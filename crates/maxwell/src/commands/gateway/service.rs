@@ -42,7 +42,7 @@ struct Running {
     stage: watch::Sender<Stage>,
     listening: JoinHandle<()>,
     /// Removed at the end.
-    _sockets: [Socket; 2],
+    _sockets: Vec<Socket>,
 }
 
 /// Serves until a signal.
@@ -89,7 +89,10 @@ async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Re
     let Ready { path, config, whitelisted, receipt_key, rules, epochs, log, link, recomputers } = ready;
     let log_key = log_key(&log)?;
     stack::store_receipt_key(&log.folder, &receipt_key)?;
-    let (leases, link_listener) = (Socket::bind(&recomputers)?, Socket::bind(&link)?);
+    let leases = bind_seats(&recomputers, config.recomputers.names.len())?;
+    let (mut sockets, listeners): (Vec<_>, Vec<_>) = leases.into_iter().unzip();
+    let link_listener = Socket::bind(&link)?;
+    sockets.push(link_listener.0);
     let (commands, received) = mpsc::channel(COMMANDS);
     let (mode_sender, mode) = watch::channel(Mode::Off);
     let link_config = whitelisted.link(config.server_times());
@@ -104,12 +107,15 @@ async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Re
         policy: config.policy(),
         epochs,
         in_flight_max: config.capacity.in_flight_max,
-        backlog_max: config.capacity.backlog_max,
-        lease_ms: config.audit.lease_ms.get(),
+        recomputers: config.panel(random_bytes()?),
+        egress: config.governor(),
+        unverifiable: config.unverifiable(),
     };
     let log_path = log.folder.join(LOG_FOLDER);
     let service = stack::open_service(service_config, log_path, log_key, commands.clone(), mode).await?;
-    tokio::spawn(lease_server::serve(leases.1, Arc::clone(&service)));
+    for (seat, listener) in listeners.into_iter().enumerate() {
+        tokio::spawn(lease_server::serve(listener, Arc::clone(&service), seat));
+    }
     let access = Access::new(rules);
     let (stage, stages) = watch::channel(Stage::Open);
     let routes = router(Arc::clone(&service), Arc::clone(&access));
@@ -122,7 +128,16 @@ async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Re
     let (config_sender, config) = watch::channel(config);
     let (terminal, of) = (shell.terminal, Arc::clone(&service));
     tokio::spawn(Reload { path, config: config_sender, access, service: of, terminal }.run());
-    Ok(Running { service, config, commands, link, stage, listening, _sockets: [leases.0, link_listener.0] })
+    Ok(Running { service, config, commands, link, stage, listening, _sockets: sockets })
+}
+
+/// The recomputers' sockets: the second and third have the first one's path with a number behind it.
+fn bind_seats(first: &Path, seats: usize) -> anyhow::Result<Vec<(Socket, UnixListener)>> {
+    let path = |seat: usize| match seat {
+        0 => first.to_owned(),
+        _ => PathBuf::from(format!("{}-{}", first.display(), seat + 1)),
+    };
+    (0..seats).map(|seat| Socket::bind(&path(seat))).collect()
 }
 
 /// The log's key; at the first start a new one.
