@@ -18,10 +18,11 @@ use tokio::sync::mpsc;
 
 use crate::access::{Access, Client};
 use crate::body::{BodyError, read_body};
+use crate::idempotency::{IDEMPOTENCY_HEADER, Kept, KeyRefused, REPLAYED_HEADER, Retry};
 use crate::limits::{Left, Limited, Refused, duration_text};
 use crate::metrics::{self, Metrics, Rejected};
 use crate::openai::{Wanted, error_json};
-use crate::service::{Body, Busy, ReceiptState, Service, Started};
+use crate::service::{Body, Busy, Keyed, ReceiptState, Service, Started};
 use crate::state::Mode;
 
 mod epochs;
@@ -53,6 +54,7 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .merge(api)
         .merge(epochs::routes())
         .route("/health", get(health))
+        .route("/openapi.json", get(openapi))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .fallback(nowhere)
@@ -136,6 +138,19 @@ impl From<Refused> for Refusal {
     }
 }
 
+impl From<KeyRefused> for Refusal {
+    fn from(refused: KeyRefused) -> Self {
+        let (status, retry_after_s) = match refused {
+            KeyRefused::Form => (StatusCode::BAD_REQUEST, None),
+            KeyRefused::OtherRequest => (StatusCode::UNPROCESSABLE_ENTITY, None),
+            KeyRefused::Running => (StatusCode::CONFLICT, Some(1)),
+            KeyRefused::TooLong { .. } => (StatusCode::CONFLICT, None),
+        };
+        let refusal = Self::new(Rejected::BadRequest, status, refused.to_string());
+        Self { param: Some(IDEMPOTENCY_HEADER), retry_after_s, ..refusal }
+    }
+}
+
 impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         let (reason, status) = match error {
@@ -214,6 +229,13 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
     app.access.take_request(client)?;
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, app.access.timeouts()).await?;
+    let key = head.headers.get(IDEMPOTENCY_HEADER).map(HeaderValue::as_bytes);
+    let begun = key.map(|key| app.service.retries().begin(client, key, u8::from(chat), &body));
+    let keyed = match begun.transpose()? {
+        Some(Retry::Again(kept)) => return Ok(Started { tag: kept.tag, body: Body::Again(kept) }),
+        Some(Retry::Ask(ticket, nonce)) => Some(Keyed { ticket, nonce }),
+        None => None,
+    };
     let wanted = Wanted::parse(&body, chat).map_err(|error| Refusal::bad(error.param, error.message))?;
     let entry = app.service.entry().entry();
     if wanted.model != entry.name {
@@ -224,7 +246,7 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
     let prompt_tokens = u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX);
     let answer_tokens = wanted.settings.max_tokens.min(entry.context.saturating_sub(prompt_tokens));
     let reserved = app.access.reserve(client, prompt_tokens.saturating_add(answer_tokens))?;
-    Ok(app.service.ask(wanted, prompt_ids, chat, reserved).await?)
+    Ok(app.service.ask(wanted, prompt_ids, chat, reserved, keyed).await?)
 }
 
 /// The prompt's tokens, if the context holds them.
@@ -255,6 +277,7 @@ async fn deliver(started: Started, overhead: Duration) -> Response {
             Ok(Err(bytes)) => whole(StatusCode::BAD_GATEWAY, bytes),
             Err(_) => refuse(StatusCode::BAD_GATEWAY, "the answer was lost", None),
         },
+        Body::Again(kept) => again(kept),
     };
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&format!("{:016x}", started.tag)) {
@@ -271,15 +294,27 @@ fn whole(status: StatusCode, bytes: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response()
 }
 
+/// The bytes of an answer that was given before.
+fn again(kept: Kept) -> Response {
+    let mut response = if kept.is_stream {
+        (STREAM_HEADERS, kept.bytes).into_response()
+    } else {
+        whole(StatusCode::OK, kept.bytes)
+    };
+    response.headers_mut().insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
+    response
+}
+
+const STREAM_HEADERS: [(HeaderName, HeaderValue); 2] = [
+    (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
 fn stream(mut pieces: mpsc::Receiver<Bytes>) -> Response {
     let pieces = futures_util::stream::poll_fn(move |context| {
         pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>))
     });
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    (headers, HttpBody::from_stream(pieces)).into_response()
+    (STREAM_HEADERS, HttpBody::from_stream(pieces)).into_response()
 }
 
 async fn models(State(app): State<App>) -> axum::Json<Value> {
@@ -343,6 +378,12 @@ async fn receipt(State(app): State<App>, Path(tag): Path<String>, headers: Heade
         Ok(receipt) => axum::Json(receipt.to_json()).into_response(),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), None),
     }
+}
+
+/// What clients can rely on, for tools that read it.
+async fn openapi() -> Response {
+    let text = include_str!("openapi.json");
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 async fn health(State(app): State<App>) -> Response {

@@ -10,6 +10,7 @@
 //! | [`http`] | routes, headers, status codes |
 //! | [`listen`], [`body`] | connections and bodies, within a size and a time |
 //! | [`api_keys`], [`limits`], [`access`] | who may ask, and how much |
+//! | [`idempotency`] | retries that keep their nonce |
 //! | [`metrics`] | numbers for monitors |
 //! | [`service`] | one request from the API to its record and receipt |
 //! | [`governor`] | how fast answers may leave while others wait for their check |
@@ -36,6 +37,7 @@ mod frames;
 pub mod governor;
 pub mod history;
 pub mod http;
+pub mod idempotency;
 pub mod lease_server;
 pub mod limits;
 pub mod listen;

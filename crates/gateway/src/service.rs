@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
+use protocol::Nonce;
 use protocol::keys::{SigningKey, VerifyingKey};
 use protocol::link::ToServer;
 use protocol::receipt::{Receipt, ResponseHasher};
@@ -20,6 +21,7 @@ use self::session::{Session, Sink};
 use crate::access::Reservation;
 use crate::epochs::EpochBook;
 use crate::governor::GovernorPolicy;
+use crate::idempotency::{Kept, Retries, RetryTicket};
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
 use crate::openai::{Answer, StopFilter, Wanted};
@@ -109,6 +111,7 @@ pub struct Service {
     audit: Audit,
     receipts: Mutex<Receipts>,
     recent: Mutex<RecentVerdicts>,
+    retries: Arc<Retries>,
     next_tag: AtomicU64,
     began: Instant,
     /// What has been counted so far.
@@ -185,12 +188,22 @@ pub struct Started {
     pub body: Body,
 }
 
+/// A request whose key says which one it is.
+pub struct Keyed {
+    /// To be told what becomes of it.
+    pub ticket: RetryTicket,
+    /// The nonce that it was asked with before.
+    pub nonce: Option<Nonce>,
+}
+
 /// How the answer comes.
 pub enum Body {
     /// Token by token.
     Stream(mpsc::Receiver<Bytes>),
     /// All at once; an error is a body for the client too.
     Whole(oneshot::Receiver<Result<Bytes, Bytes>>),
+    /// It was given before, and is given again.
+    Again(Kept),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -229,6 +242,7 @@ impl Service {
             audit,
             receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
+            retries: Retries::new(),
             next_tag: AtomicU64::new(0),
             began: Instant::now(),
             counters: Counters::default(),
@@ -308,6 +322,11 @@ impl Service {
         })
     }
 
+    /// Requests whose keys are remembered.
+    pub fn retries(&self) -> &Arc<Retries> {
+        &self.retries
+    }
+
     /// Answers that are being written.
     pub fn in_flight(&self) -> usize {
         self.in_flight_max.saturating_sub(self.slots.available_permits())
@@ -349,7 +368,7 @@ impl Service {
     }
 
     /// Takes a request: gives it a tag and a nonce and sends it to the server. What the answer does not use of its
-    /// reserved tokens goes back at its end.
+    /// reserved tokens goes back at its end. A request that came before with the same key keeps its nonce.
     ///
     /// # Errors
     /// [`Busy`].
@@ -359,6 +378,7 @@ impl Service {
         prompt_ids: Vec<u32>,
         chat: bool,
         reserved: Reservation,
+        keyed: Option<Keyed>,
     ) -> Result<Started, Busy> {
         if self.mode() != Mode::Serving {
             return Err(Busy::NotServing(self.mode()));
@@ -374,7 +394,10 @@ impl Service {
         }
         let tag = self.admit(wanted.settings.max_tokens)?;
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        let (nonce, client_seed) = (self.nonces.nonce(tag), wanted.client_seed);
+        let (retry, before) = keyed.map(|keyed| (keyed.ticket, keyed.nonce)).unzip();
+        // A retry keeps its nonce, so that nobody can ask again until a coin falls otherwise.
+        let nonce = before.flatten().unwrap_or_else(|| self.nonces.nonce(tag));
+        let client_seed = wanted.client_seed;
         let message = ToServer::Generate {
             tag,
             prompt_ids: prompt_ids.clone(),
@@ -392,19 +415,16 @@ impl Service {
             return Err(Busy::NotServing(self.mode()));
         }
         // From here on nothing waits, so a client that leaves cannot stop it half done.
+        retry.iter().for_each(|retry| retry.asked(nonce));
         lock(&self.receipts).pending.insert(tag);
         let id = format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" });
         let answer = Answer { id, created: unix_ms() / 1000, model: wanted.model.clone(), chat };
-        let (sink, body) = if wanted.stream {
-            let (sender, receiver) = mpsc::channel(BODY_QUEUE);
-            (Sink::Stream(sender), Body::Stream(receiver))
-        } else {
-            let (sender, receiver) = oneshot::channel();
-            (Sink::Whole(Some(sender)), Body::Whole(receiver))
-        };
+        let (sink, body) = Sink::of(wanted.stream);
         let session = Session {
             service: Arc::clone(self),
             tag,
+            nonce,
+            retry,
             templated: chat,
             answer,
             sink,
@@ -421,6 +441,19 @@ impl Service {
         };
         tokio::spawn(session.run(replies));
         Ok(Started { tag, body })
+    }
+}
+
+impl Sink {
+    /// Where an answer goes, and where it comes out.
+    fn of(is_stream: bool) -> (Self, Body) {
+        if is_stream {
+            let (sender, receiver) = mpsc::channel(BODY_QUEUE);
+            (Self::Stream(sender), Body::Stream(receiver))
+        } else {
+            let (sender, receiver) = oneshot::channel();
+            (Self::Whole(Some(sender)), Body::Whole(receiver))
+        }
     }
 }
 

@@ -9,4 +9,5 @@ mod limits;
 mod receipts;
 mod recomputers;
 mod refusals;
+mod retries;
 mod smuggling;

@@ -66,7 +66,10 @@ where there is none. Paths are relative to the file's folder.
   [audit]                        # parts per million of the answers that are recomputed
   rate_ppm = 100000              # of answers of 256 tokens; longer ones more often
   # floor_ppm = 100000           # of any answer at least; the rate if not given
+  # model_floors_ppm = { smollm2-135m = 100000 }    # of single models, where it is higher
   # lease_ms = 60000             # a recomputer that takes longer has lost its job
+  # epoch_answers = 4096         # then their tree is signed, and the key that picked is revealed
+  # beacon_party = \"inspector.key.pub\"    # who may pick more of an epoch after it, see `maxwell log beacon`
   [recomputers]
   # names = [\"first\"]            # up to three; the second listens at data/lease-2; the third breaks ties
   # second_ppm = 100000          # picks that the second gets in any case, and not only if the first does not pass them

@@ -71,6 +71,26 @@ fn the_openai_package_is_answered() {
     assert_eq!(passed.lines().collect::<Vec<_>>(), expected);
 }
 
+#[test]
+fn the_described_interface_is_the_one_that_is_spoken() {
+    let Some(python) = python() else { return };
+    let stage = prepared();
+    let gateway = Gateway::serving(&stage, &config(&stage, "", &server()));
+    let url = format!("http://{}/openapi.json", gateway.address);
+    let mut command = Command::new(python);
+    command.current_dir(stage.path("cwd")).args(["-m", "schemathesis.cli", "run", &url, "--no-color"]);
+    command.args(["--seed", "20261126", "--max-examples", "40", "--phases", "examples,coverage,fuzzing"]);
+    // A request may be well-formed and still too long for the context; and without keys nobody is refused for one.
+    command.args([
+        "--exclude-checks",
+        "positive_data_acceptance,ignored_auth",
+        "--generation-database",
+        "none",
+    ]);
+    let said = succeed(&mut command, "");
+    assert!(said.contains("Selected: 6/6"), "not all operations were tested: {said}");
+}
+
 /// A curl that asks for a completion; its body comes from the standard input.
 fn asking(curl: &Path, gateway: &Gateway, key: &str) -> Command {
     let mut command = Command::new(curl);

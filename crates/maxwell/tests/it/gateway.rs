@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::program::{Ran, Stage};
 
 /// Longest wait for anything.
-const WAIT: Duration = Duration::from_secs(120);
+pub(crate) const WAIT: Duration = Duration::from_secs(120);
 
 /// A folder with everything that a gateway needs, made with the commands that make it.
 pub(crate) fn prepared() -> Stage {
@@ -66,7 +66,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    fn start(stage: &Stage, config: &str, more: &[&str]) -> Self {
+    pub(crate) fn start(stage: &Stage, config: &str, more: &[&str]) -> Self {
         let mut command = stage.command(&stage.home());
         command.args(["gateway", "--config", config, "--json", "--log-format", "json"]).args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -104,13 +104,13 @@ impl Gateway {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
     /// Until it ends by itself.
-    fn end(mut self) -> Ran {
+    pub(crate) fn end(mut self) -> Ran {
         let mut stdout = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         let code = self.child.wait().unwrap().code().unwrap();
@@ -140,7 +140,7 @@ impl Gateway {
         ))
     }
 
-    fn ask(&self, key: &str) -> String {
+    pub(crate) fn ask(&self, key: &str) -> String {
         read(self.asking(key, &json!({})))
     }
 
@@ -300,7 +300,7 @@ fn keys_limits_and_timeouts_change_while_it_runs_and_nothing_else() {
         ("api_keys = \"no-such-file\"", &*server(), "no-such-file"),
         (
             "api_keys = \"keys.json\"",
-            &*format!("floor_ppm = 5\n{}", server()),
+            &*format!("floor_ppm = 500\n{}", server()),
             "audit.floor_ppm can't change",
         ),
         ("api_keys = \"keys.json\"", "", "server.command can't change"),

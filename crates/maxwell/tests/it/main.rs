@@ -6,6 +6,7 @@ mod check;
 mod clients;
 mod coverage;
 mod demo;
+mod epochs;
 mod gateway;
 mod generate;
 mod home;
