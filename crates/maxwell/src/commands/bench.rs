@@ -7,6 +7,7 @@ mod limits;
 mod oracle;
 mod plot;
 mod quality;
+mod replay;
 mod texts;
 
 use clap::{Args, Subcommand};
@@ -30,8 +31,9 @@ Examples:
   maxwell bench quality --tokens 4096
   maxwell bench engine --runs 5
   maxwell bench gateway --alone
+  maxwell bench replay --batch 8
 
-All need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
+All but replay need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
 For quality and engine, set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
 
 /// One bench.
@@ -41,6 +43,8 @@ enum Bench {
     Quality(quality::QualityArguments),
     /// Speed, replay, start and memory, beside llama.cpp
     Engine(engine::EngineArguments),
+    /// Cost of recomputing answers: one by one, in a batch, and beside writing them
+    Replay(replay::ReplayArguments),
     /// What the gateway adds and how much it takes, beside nginx and LiteLLM
     Gateway(gateway::GatewayArguments),
 }
@@ -50,6 +54,7 @@ pub(crate) fn run(arguments: &BenchArguments, shell: &Shell) -> anyhow::Result<F
     match &arguments.bench {
         Bench::Quality(arguments) => quality::run(arguments, shell),
         Bench::Engine(arguments) => engine::run(arguments, shell),
+        Bench::Replay(arguments) => replay::run(arguments, shell),
         Bench::Gateway(arguments) => gateway::run(arguments, shell),
     }
 }

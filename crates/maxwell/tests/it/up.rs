@@ -56,6 +56,25 @@ fn files_that_hold_no_api_keys_are_refused() {
     }
 }
 
+/// Canaries are among the jobs of both recomputers: neither blames the server for them.
+#[test]
+fn two_recomputers_pass_an_honest_server_and_convict_a_cheat() {
+    let json = selftest(&["--second"]);
+    assert_eq!(json["verdicts"], json!({ "pass": 12, "fail": 0, "unverifiable": 0 }));
+    assert_eq!((&json["alarm"], &json["server_killed"]), (&Value::Null, &false.into()));
+    let json = selftest(&["--second", "--cheat", "tamper"]);
+    assert_eq!((&json["alarm"], &json["server_killed"]), (&"output_token".into(), &true.into()));
+}
+
+#[test]
+fn the_bench_of_replays_compares_equal_verdicts() {
+    let stage = Stage::new();
+    let json = stage.run(&["bench", "replay", "-m", &stage.tiny(), "--tokens", "8", "--runs", "1", "--json"]);
+    let json = json.expect(0).json();
+    assert_eq!((&json["answers"], &json["runs"]), (&8.into(), &1.into()));
+    assert!(json["batch_speedup"].as_f64().is_some_and(|ratio| ratio > 0.0), "{json}");
+}
+
 fn check_cheat(cheat: &str, reasons: &[&str]) {
     let json = selftest(&["--cheat", cheat]);
     assert_eq!(json["server_killed"], true, "{json}");

@@ -262,8 +262,8 @@ impl Config {
         if self.whitelist.parties.len() != 2 {
             bail!("whitelist.parties: give exactly two public keys, those whose holders signed the list");
         }
-        self.audit.check()?;
         self.check_recomputers()?;
+        self.audit.check()?;
         if self.server.command.as_ref().is_some_and(Vec::is_empty) {
             bail!("server.command names no program; leave it out to wait for a server that connects");
         }
@@ -378,6 +378,10 @@ impl Config {
     }
 }
 
+fn parts_per_billion(ppm: u32) -> u64 {
+    u64::from(ppm) * (PPB / u64::from(PPM))
+}
+
 impl AuditSection {
     fn check(&self) -> anyhow::Result<()> {
         let (rate_ppm, least) = (self.rate_ppm.get(), RATE_MIN_PPM);
@@ -394,10 +398,6 @@ impl AuditSection {
         }
         Ok(())
     }
-}
-
-fn parts_per_billion(ppm: u32) -> u64 {
-    u64::from(ppm) * (PPB / u64::from(PPM))
 }
 
 /// Names of the fields in which two values differ.

@@ -39,6 +39,22 @@ fn what_is_left_out_has_a_default() {
 }
 
 #[test]
+fn recomputers_have_names_of_their_own_and_shares() {
+    let config =
+        with("", "[recomputers]\nnames = [\"north\", \"south\"]\nsecond_ppm = 5\ncanary_ppm = 6").unwrap();
+    let panel = config.panel([1; 32]);
+    assert_eq!((panel.names.len(), panel.second_ppb, panel.canary_ppb), (2, 5000, 6000));
+    assert_eq!((panel.lease_ms, panel.jobs_max, panel.slot_ms), (60_000, 1024, 0));
+    for names in ["[]", "[\"a\", \"a\"]", "[\"\"]", "[\"a\", \"b\", \"c\", \"d\"]"] {
+        check_refused("", &format!("[recomputers]\nnames = {names}"), "recomputers.names");
+    }
+    check_refused("", "[recomputers]\ncanary_ppm = 1000001", "recomputers");
+    check_refused("", "[egress]\nunverified_bytes_max = 0", "unverified_bytes_max");
+    let config = with("", "[egress]\ntau_ms = 7").unwrap();
+    assert_eq!((config.governor().tau_ms, config.governor().unverified_bytes_max), (7, 64 << 20));
+}
+
+#[test]
 fn a_models_own_floor_counts_where_it_is_higher() {
     let floor = |end: &str| with("", end).unwrap().policy().floor_ppb;
     assert_eq!(floor("floor_ppm = 1000\nmodel_floors_ppm = { m = 2000, other = 9000 }"), 2_000_000);
