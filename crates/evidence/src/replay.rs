@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::batch::{check_prompt, finish_reason};
+use engine::batch::{check_prompt, choose, finish_reason};
 use engine::execute::{Chunk, Place};
 use engine::fingerprint::Fingerprinter;
 use engine::{Engine, Error as EngineError};
@@ -12,6 +12,7 @@ use model::NUMERICS;
 use protocol::claim::{Claim, FinishReason};
 use protocol::fingerprint::{LogitFingerprint, fingerprint_point};
 use protocol::id::Nonce;
+use protocol::logprobs::TokenLogprobs;
 use protocol::seed::{derive_seed, draw_u64};
 use protocol::verdict::{Missing, Reason, Verdict};
 
@@ -93,6 +94,8 @@ fn check_statement(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Op
 struct Computed {
     fingerprint: LogitFingerprint,
     token: u32,
+    /// If the claim has them.
+    logprobs: Option<TokenLogprobs>,
 }
 
 fn check_computation(engine: &Engine, claim: &Claim) -> Option<Reason> {
@@ -125,6 +128,10 @@ fn check_computation(engine: &Engine, claim: &Claim) -> Option<Reason> {
             let (position, computed) = (number(i), computed.token);
             return Some(Reason::OutputToken { position, claimed: *claimed, computed });
         }
+        let claimed = claim.logprobs.as_ref().map(|logprobs| logprobs.tokens.get(i));
+        if claimed.is_some_and(|claimed| claimed != computed.logprobs.as_ref()) {
+            return Some(Reason::Logprob { position: number(i) });
+        }
     }
     check_finish(engine, claim, out_of_range_claimed, out_of_range)
 }
@@ -137,6 +144,7 @@ fn teacher_force(engine: &Engine, claim: &Claim, read: &[u32]) -> (Vec<Computed>
     let fingerprinter = Fingerprinter::new(&point, model.config.vocab as usize);
     let seed = derive_seed(&claim.nonce, &claim.client_seed);
     let sampler = engine.new_sampler();
+    let top = claim.logprobs.as_ref().map(|logprobs| logprobs.top);
     let ids: Vec<u32> = claim.prompt_ids.iter().chain(read).copied().collect();
     let first_seen = first_positions(&ids);
     let mut cache = engine.new_cache();
@@ -149,8 +157,9 @@ fn teacher_force(engine: &Engine, claim: &Claim, read: &[u32]) -> (Vec<Computed>
         } else {
             first_seen.iter().filter(|(_, first)| **first <= position).map(|(id, _)| *id).collect()
         };
-        let token = sampler.sample(logits, settings, &seen, draw_u64(&seed, position as u64 + 1));
-        Computed { fingerprint, token }
+        let draw = draw_u64(&seed, position as u64 + 1);
+        let (token, logprobs) = choose(&sampler, logits, settings, &seen, draw, top);
+        Computed { fingerprint, token, logprobs }
     });
     (forward.results, forward.out_of_range[0])
 }

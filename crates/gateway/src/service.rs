@@ -20,6 +20,7 @@ use self::session::{Session, Sink};
 use crate::access::Reservation;
 use crate::epochs::EpochBook;
 use crate::log::{Log, LogError};
+use crate::logprobs::LogprobWriter;
 use crate::metrics::Metrics;
 use crate::openai::{Answer, StopFilter, Wanted};
 use crate::recent::RecentVerdicts;
@@ -426,10 +427,12 @@ impl Service {
             settings: wanted.settings,
             nonce,
             client_seed,
+            logprobs: wanted.logprobs,
         };
         let asked = Asked {
             prompt_tokens: u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX),
             max_tokens: wanted.settings.max_tokens,
+            logprobs: wanted.logprobs,
         };
         let (reply, replies) = mpsc::unbounded_channel();
         if self.commands.send(Command::Ask { tag, asked, message, reply }).await.is_err() {
@@ -459,6 +462,9 @@ impl Service {
             text: String::new(),
             output_ids: Vec::new(),
             fingerprints: Vec::new(),
+            logprobs: Vec::new(),
+            writer: LogprobWriter::default(),
+            shown_logprobs: Vec::new(),
             asked: Instant::now(),
             reserved,
             _slot: slot,

@@ -5,6 +5,7 @@ mod connections;
 mod epochs;
 mod leases;
 mod limits;
+mod logprobs;
 mod receipts;
 mod refusals;
 mod smuggling;
