@@ -12,7 +12,7 @@ use crate::api_keys::{ApiKeys, KeyDigest};
 use crate::limits::{Limiter, Rates, Refused, Remaining};
 
 /// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Client {
     /// Somebody, where no keys are asked for.
     Anybody,

@@ -23,7 +23,7 @@ const API_KEY_CONTEXT: &str = "maxwell 2026-11 api key v1";
 const FILE_VERSION: u32 = 1;
 
 /// What is kept of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {

@@ -19,14 +19,17 @@ use tokio::sync::mpsc;
 
 use crate::access::{Access, Client};
 use crate::body::{BodyError, read_body};
+use crate::idempotency::{IDEMPOTENCY_HEADER, Kept, KeyRefused, REPLAYED_HEADER, Retry};
 use crate::limits::{Left, Limited, Refused, duration_text};
 use crate::metrics::{self, Metrics, Rejected};
 use crate::openai::{Wanted, error_json};
-use crate::service::{Body, Busy, ReceiptState, Service, Started};
+use crate::service::{Body, Busy, Keyed, ReceiptState, Service, Started};
 use crate::state::Mode;
 
 mod epochs;
 
+/// Text that is turned into tokens in less time than handing it to another thread takes.
+const PROMPT_AT_ONCE_BYTES: usize = 4096;
 /// Names the request's receipt.
 pub const RECEIPT_HEADER: &str = "x-maxwell-receipt";
 /// Microseconds that the gateway took before the server was asked.
@@ -44,6 +47,7 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completions))
         .route("/v1/models", get(models))
+        .route("/v1/models/{*name}", get(model))
         .route("/v1/receipts/{tag}", get(receipt))
         .merge(epochs::proof_routes())
         .layer(middleware::from_fn_with_state(app.clone(), authorize));
@@ -51,6 +55,7 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .merge(api)
         .merge(epochs::routes())
         .route("/health", get(health))
+        .route("/openapi.json", get(openapi))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .fallback(nowhere)
@@ -134,6 +139,19 @@ impl From<Refused> for Refusal {
     }
 }
 
+impl From<KeyRefused> for Refusal {
+    fn from(refused: KeyRefused) -> Self {
+        let (status, retry_after_s) = match refused {
+            KeyRefused::Form => (StatusCode::BAD_REQUEST, None),
+            KeyRefused::OtherRequest => (StatusCode::UNPROCESSABLE_ENTITY, None),
+            KeyRefused::Running => (StatusCode::CONFLICT, Some(1)),
+            KeyRefused::TooLong { .. } => (StatusCode::CONFLICT, None),
+        };
+        let refusal = Self::new(Rejected::BadRequest, status, refused.to_string());
+        Self { param: Some(IDEMPOTENCY_HEADER), retry_after_s, ..refusal }
+    }
+}
+
 impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         let (reason, status) = match error {
@@ -209,12 +227,17 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
     app.access.take_request(client)?;
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, app.access.timeouts()).await?;
+    let key = head.headers.get(IDEMPOTENCY_HEADER).map(HeaderValue::as_bytes);
+    let begun = key.map(|key| app.service.retries().begin(client, key, u8::from(chat), &body));
+    let keyed = match begun.transpose()? {
+        Some(Retry::Again(kept)) => return Ok(Started { tag: kept.tag, body: Body::Again(kept) }),
+        Some(Retry::Ask(ticket, nonce)) => Some(Keyed { ticket, nonce }),
+        None => None,
+    };
     let wanted = Wanted::parse(&body, chat).map_err(|error| Refusal::bad(error.param, error.message))?;
     let entry = app.service.entry().entry();
     if wanted.model != entry.name {
-        let message = format!("the model {:?} is not served here; {:?} is", wanted.model, entry.name);
-        let refusal = Refusal::new(Rejected::NotHere, StatusCode::NOT_FOUND, message);
-        return Err(Refusal { param: Some("model"), ..refusal });
+        return Err(not_served(app, &wanted.model));
     }
     let prompt_ids = encode(app, &wanted).await?;
     // An answer ends where the context does, whatever the client asks for.
@@ -228,16 +251,20 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
         return Err(Refusal::bad(Some("logprobs"), message));
     }
     let reserved = app.access.reserve(client, prompt_tokens.saturating_add(answer_tokens))?;
-    Ok(app.service.ask(wanted, prompt_ids, chat, reserved).await?)
+    Ok(app.service.ask(wanted, prompt_ids, chat, reserved, keyed).await?)
 }
 
 /// The prompt's tokens, if the context holds them.
 async fn encode(app: &App, wanted: &Wanted) -> Result<Vec<u32>, Refusal> {
     let context = app.service.entry().entry().context;
-    let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
-    // A long prompt takes a while, and other connections should not wait for it.
-    let encoded = tokio::task::spawn_blocking(move || prompt.encode(service.tokenizer(), context));
-    match encoded.await {
+    let encoded = if wanted.prompt.bytes() <= PROMPT_AT_ONCE_BYTES {
+        Ok(wanted.prompt.encode(app.service.tokenizer(), context))
+    } else {
+        // A long prompt takes a while, and other connections should not wait for it.
+        let (service, prompt) = (Arc::clone(&app.service), wanted.prompt.clone());
+        tokio::task::spawn_blocking(move || prompt.encode(service.tokenizer(), context)).await
+    };
+    match encoded {
         Ok(Ok(ids)) => Ok(ids),
         Ok(Err(error)) => Err(Refusal::bad(error.param, error.message)),
         Err(_) => {
@@ -255,6 +282,7 @@ async fn deliver(started: Started, overhead: Duration) -> Response {
             Ok(Err(bytes)) => whole(StatusCode::BAD_GATEWAY, bytes),
             Err(_) => refuse(StatusCode::BAD_GATEWAY, "the answer was lost", None),
         },
+        Body::Again(kept) => again(kept),
     };
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&format!("{:016x}", started.tag)) {
@@ -271,29 +299,57 @@ fn whole(status: StatusCode, bytes: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response()
 }
 
+/// The bytes of an answer that was given before.
+fn again(kept: Kept) -> Response {
+    let mut response = if kept.is_stream {
+        (STREAM_HEADERS, kept.bytes).into_response()
+    } else {
+        whole(StatusCode::OK, kept.bytes)
+    };
+    response.headers_mut().insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
+    response
+}
+
+const STREAM_HEADERS: [(HeaderName, HeaderValue); 2] = [
+    (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
 fn stream(mut pieces: mpsc::Receiver<Bytes>) -> Response {
     let pieces = futures_util::stream::poll_fn(move |context| {
         pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>))
     });
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    (headers, HttpBody::from_stream(pieces)).into_response()
+    (STREAM_HEADERS, HttpBody::from_stream(pieces)).into_response()
 }
 
 async fn models(State(app): State<App>) -> axum::Json<Value> {
+    axum::Json(json!({ "object": "list", "data": [about(&app)] }))
+}
+
+async fn model(State(app): State<App>, Path(name): Path<String>) -> Response {
+    if name == app.service.entry().entry().name {
+        axum::Json(about(&app)).into_response()
+    } else {
+        not_served(&app, &name).into_response(&app.service.metrics)
+    }
+}
+
+fn about(app: &App) -> Value {
     let entry = app.service.entry().entry();
-    axum::Json(json!({
-        "object": "list",
-        "data": [{
-            "id": entry.name,
-            "object": "model",
-            "created": 0,
-            "owned_by": "whitelist",
-            "commitment": entry.model.to_string(),
-        }],
-    }))
+    json!({
+        "id": entry.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "whitelist",
+        "commitment": entry.model.to_string(),
+    })
+}
+
+fn not_served(app: &App, wanted: &str) -> Refusal {
+    let served = &app.service.entry().entry().name;
+    let message = format!("the model {wanted:?} is not served here; {served:?} is");
+    let refusal = Refusal::new(Rejected::NotHere, StatusCode::NOT_FOUND, message);
+    Refusal { param: Some("model"), ..refusal }
 }
 
 /// A receipt's name; each receipt has one.
@@ -327,6 +383,12 @@ async fn receipt(State(app): State<App>, Path(tag): Path<String>, headers: Heade
         Ok(receipt) => axum::Json(receipt.to_json()).into_response(),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), None),
     }
+}
+
+/// What clients can rely on, for tools that read it.
+async fn openapi() -> Response {
+    let text = include_str!("openapi.json");
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 async fn health(State(app): State<App>) -> Response {

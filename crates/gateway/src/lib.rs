@@ -11,6 +11,7 @@
 //! | [`http`] | routes, headers, status codes |
 //! | [`listen`], [`body`] | connections and bodies, within a size and a time |
 //! | [`api_keys`], [`limits`], [`access`] | who may ask, and how much |
+//! | [`idempotency`] | retries that keep their nonce |
 //! | [`metrics`] | numbers for monitors |
 //! | [`service`] | one request from the API to its record and receipt |
 //! | [`lease_server`] | hands sampled answers to recomputers |
@@ -33,6 +34,7 @@ pub mod epochs;
 mod frames;
 pub mod history;
 pub mod http;
+pub mod idempotency;
 pub mod lease_server;
 pub mod limits;
 pub mod listen;

@@ -7,7 +7,7 @@ use protocol::id::ChainHash;
 
 use crate::history::History;
 use crate::record::Record;
-use crate::store::{Committer, Sequence, Store, StoreError, Ticket};
+use crate::store::{Committer, Promise, Sequence, Store, StoreError, Ticket};
 
 /// A disk that takes longer than this for one record is as good as broken.
 const DURABLE_WITHIN: Duration = Duration::from_secs(30);
@@ -127,15 +127,25 @@ impl Log {
     /// # Errors
     /// Those of the store.
     pub fn append(&self, record: &Record) -> Result<Ticket, LogError> {
-        self.append_encoded(record.kind(), record.encode())
+        Ok(self.store.append(record.kind(), record.encode())?)
     }
 
-    /// The same for a record that is encoded already.
+    /// The same for a record that is encoded already, and for those who can't block.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn append_encoded(&self, kind: u8, content: Vec<u8>) -> Result<Ticket, LogError> {
-        Ok(self.store.append(kind, content)?)
+    pub fn append_encoded(&self, kind: u8, content: Vec<u8>) -> Result<Promise, LogError> {
+        Ok(self.store.append_promised(kind, content)?)
+    }
+
+    /// Until a record is durable, together with others that wait.
+    ///
+    /// # Errors
+    /// Those of the store. After one nothing more can be written.
+    pub async fn durable(&self, promise: Promise) -> Result<Durable, LogError> {
+        let sequence = promise.sequence().as_u64();
+        let chain = promise.durable(DURABLE_WITHIN).await?;
+        Ok(Durable { sequence, chain: ChainHash::from_bytes(*chain.as_bytes()) })
     }
 
     /// Waits until a record is durable, together with others that wait.

@@ -171,6 +171,14 @@ impl Wanted {
 }
 
 impl Prompt {
+    /// Bytes of its text.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+            Self::Text(text) => text.len(),
+        }
+    }
+
     /// The tokens that the model reads: at least one, and fewer than its context. A long text takes a while.
     ///
     /// # Errors

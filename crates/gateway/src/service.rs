@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
+use protocol::Nonce;
 use protocol::keys::{SigningKey, VerifyingKey};
 use protocol::lease::Outcome;
 use protocol::link::ToServer;
@@ -19,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use self::session::{Session, Sink};
 use crate::access::Reservation;
 use crate::epochs::EpochBook;
+use crate::idempotency::{Kept, Retries, RetryTicket};
 use crate::log::{Log, LogError};
 use crate::logprobs::LogprobWriter;
 use crate::metrics::Metrics;
@@ -105,6 +107,7 @@ pub struct Service {
     spool: Mutex<Spool>,
     receipts: Mutex<Receipts>,
     recent: Mutex<RecentVerdicts>,
+    retries: Arc<Retries>,
     next_tag: AtomicU64,
     began: Instant,
     /// What has been counted so far.
@@ -173,12 +176,22 @@ pub struct Started {
     pub body: Body,
 }
 
+/// A request whose key says which one it is.
+pub struct Keyed {
+    /// To be told what becomes of it.
+    pub ticket: RetryTicket,
+    /// The nonce that it was asked with before.
+    pub nonce: Option<Nonce>,
+}
+
 /// How the answer comes.
 pub enum Body {
     /// Token by token.
     Stream(mpsc::Receiver<Bytes>),
     /// All at once; an error is a body for the client too.
     Whole(oneshot::Receiver<Result<Bytes, Bytes>>),
+    /// It was given before, and is given again.
+    Again(Kept),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -221,6 +234,7 @@ impl Service {
             spool: Mutex::new(spool),
             receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
+            retries: Retries::new(),
             next_tag: AtomicU64::new(0),
             began: Instant::now(),
             counters: Counters::default(),
@@ -301,6 +315,11 @@ impl Service {
     /// Sampled answers without an outcome.
     pub fn backlog(&self) -> usize {
         lock(&self.spool).backlog()
+    }
+
+    /// Requests whose keys are remembered.
+    pub fn retries(&self) -> &Arc<Retries> {
+        &self.retries
     }
 
     /// Answers that are being written.
@@ -395,7 +414,7 @@ impl Service {
     }
 
     /// Takes a request: gives it a tag and a nonce and sends it to the server. What the answer does not use of its
-    /// reserved tokens goes back at its end.
+    /// reserved tokens goes back at its end. A request that came before with the same key keeps its nonce.
     ///
     /// # Errors
     /// [`Busy`].
@@ -405,6 +424,7 @@ impl Service {
         prompt_ids: Vec<u32>,
         chat: bool,
         reserved: Reservation,
+        keyed: Option<Keyed>,
     ) -> Result<Started, Busy> {
         if self.mode() != Mode::Serving {
             return Err(Busy::NotServing(self.mode()));
@@ -420,7 +440,10 @@ impl Service {
         }
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        let (nonce, client_seed) = (self.nonces.nonce(tag), wanted.client_seed);
+        let (retry, before) = keyed.map(|keyed| (keyed.ticket, keyed.nonce)).unzip();
+        // A retry keeps its nonce, so that nobody can ask again until a coin falls otherwise.
+        let nonce = before.flatten().unwrap_or_else(|| self.nonces.nonce(tag));
+        let client_seed = wanted.client_seed;
         let message = ToServer::Generate {
             tag,
             prompt_ids: prompt_ids.clone(),
@@ -439,19 +462,16 @@ impl Service {
             return Err(Busy::NotServing(self.mode()));
         }
         // From here on nothing waits, so a client that leaves cannot stop it half done.
+        retry.iter().for_each(|retry| retry.asked(nonce));
         lock(&self.receipts).pending.insert(tag);
         let id = format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" });
         let answer = Answer { id, created: unix_ms() / 1000, model: wanted.model.clone(), chat };
-        let (sink, body) = if wanted.stream {
-            let (sender, receiver) = mpsc::channel(BODY_QUEUE);
-            (Sink::Stream(sender), Body::Stream(receiver))
-        } else {
-            let (sender, receiver) = oneshot::channel();
-            (Sink::Whole(Some(sender)), Body::Whole(receiver))
-        };
+        let (sink, body) = Sink::of(wanted.stream);
         let session = Session {
             service: Arc::clone(self),
             tag,
+            nonce,
+            retry,
             templated: chat,
             answer,
             sink,
@@ -474,11 +494,24 @@ impl Service {
     }
 }
 
+impl Sink {
+    /// Where an answer goes, and where it comes out.
+    fn of(is_stream: bool) -> (Self, Body) {
+        if is_stream {
+            let (sender, receiver) = mpsc::channel(BODY_QUEUE);
+            (Self::Stream(sender), Body::Stream(receiver))
+        } else {
+            let (sender, receiver) = oneshot::channel();
+            (Self::Whole(Some(sender)), Body::Whole(receiver))
+        }
+    }
+}
+
 impl Service {
-    /// The blocking end of an answer. False if it is not recorded.
-    fn finish_record(&self, answered: Answered, receipt: Receipt) -> bool {
+    /// The end of an answer. False if it is not recorded.
+    async fn finish_record(self: &Arc<Self>, answered: Answered, receipt: Receipt) -> bool {
         let tag = answered.tag;
-        let (durable, job) = match self.write_answer(answered) {
+        let (durable, job) = match self.write_answer(answered).await {
             Ok(written) => written,
             Err(error) => {
                 tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");

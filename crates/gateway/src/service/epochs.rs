@@ -1,6 +1,7 @@
 //! The service's epochs: beginning and ending them in the log, and beacons. Must never reveal an audit key before its
 //! epoch's final checkpoint is durable, nor hand out a beacon's jobs before the beacon is.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use protocol::checkpoint::{ModelFloor, SignedReason};
@@ -15,7 +16,7 @@ use crate::history::History;
 use crate::log::{Durable, LogError};
 use crate::record::{Answered, Record, Started};
 use crate::sampling::{RateTooLow, audit_key_commitment};
-use crate::store::Ticket;
+use crate::store::{Promise, Ticket};
 
 /// Draws the key of one epoch.
 pub type DrawKey = Box<dyn FnMut() -> Result<[u8; 32], EntropyError> + Send>;
@@ -76,6 +77,15 @@ struct Ending {
     last: Ticket,
 }
 
+/// An answer that has its place in the log and in its epoch.
+struct Placed {
+    promise: Promise,
+    /// If it was the last one of its epoch.
+    ending: Option<Ending>,
+    /// Its claim, if it is picked.
+    job: Option<Vec<u8>>,
+}
+
 impl Service {
     /// Ends what an earlier run left open, and begins the first epoch. Gives its name.
     pub(super) fn begin(&self, history: &History) -> Result<u64, EpochError> {
@@ -130,9 +140,24 @@ impl Service {
 
     /// Gives an answer its place in the log and in its epoch, decides whether it is picked, and waits until that is
     /// durable. Gives its claim if it is picked.
-    pub(super) fn write_answer(&self, answered: Answered) -> Result<(Durable, Option<Vec<u8>>), EpochError> {
+    pub(super) async fn write_answer(
+        self: &Arc<Self>,
+        answered: Answered,
+    ) -> Result<(Durable, Option<Vec<u8>>), EpochError> {
+        let Placed { promise, ending, job } = self.place_answer(answered)?;
+        let durable = self.log.durable(promise).await?;
+        if let Some(ending) = ending {
+            let service = Arc::clone(self);
+            let revealed = tokio::task::spawn_blocking(move || service.reveal(ending));
+            revealed.await.map_err(|_| EpochError::Ended)??;
+        }
+        Ok((durable, job))
+    }
+
+    /// The first half, which waits for nobody.
+    fn place_answer(&self, answered: Answered) -> Result<Placed, EpochError> {
         let mut answered = Box::new(answered);
-        let (ticket, ending) = loop {
+        loop {
             let open = |book: &EpochBook| {
                 let open = book.open().ok_or(EpochError::Ended)?;
                 Ok::<_, EpochError>((open.samplers(), open.terms().models.clone()))
@@ -155,17 +180,14 @@ impl Service {
                 // The epoch ended in between: another key decides.
                 continue;
             }
-            let ticket = self.log.append_encoded(kind, content)?;
-            open.push(leaf, ticket.sequence().as_u64());
+            let promise = self.log.append_encoded(kind, content)?;
+            open.push(leaf, promise.sequence().as_u64());
             let is_full = open.size() >= self.epoch_settings.answers_max && open.failure().is_none();
             let ending = if is_full { self.roll(&mut book) } else { None };
-            break (ticket, ending);
-        };
-        let durable = self.log.wait(&ticket)?;
-        if let Some(ending) = ending {
-            self.reveal(ending)?;
+            drop(book);
+            let job = answered.picked.then(|| answered.claim.encode());
+            return Ok(Placed { promise, ending, job });
         }
-        Ok((durable, answered.picked.then(|| answered.claim.encode())))
     }
 
     /// Ends the open epoch and begins the next one. If that can't be done, the epoch stays open for the answers that are

@@ -11,12 +11,13 @@ use protocol::receipt::{
     FinishCode, RECEIPT_VERSION, Receipt, ReceiptMode, RequestTag, ResponseHasher, request_digest,
 };
 use protocol::seed::derive_seed;
-use protocol::{Claim, FinishReason, Logprobs, TokenLogprobs};
+use protocol::{Claim, FinishReason, Logprobs, Nonce, TokenLogprobs};
 use serde_json::Value;
 use tokenizer::{StreamDecoder, Tokenizer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::access::Reservation;
+use crate::idempotency::RetryTicket;
 use crate::logprobs::{LogprobWriter, ShownLogprobs, logprobs_json};
 use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
 use crate::record::Answered;
@@ -37,6 +38,9 @@ pub(super) enum Sink {
 pub(super) struct Session {
     pub(super) service: Arc<Service>,
     pub(super) tag: u64,
+    pub(super) nonce: Nonce,
+    /// If the request has a key. Dropped without an end, it says that the answer was cut off.
+    pub(super) retry: Option<RetryTicket>,
     pub(super) templated: bool,
     pub(super) answer: Answer,
     pub(super) sink: Sink,
@@ -78,7 +82,7 @@ impl Session {
         if unwanted && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
             tracing::debug!("the server is gone already");
         }
-        let is_failed = matches!(end, End::Failed(_));
+        let (is_failed, is_left) = (matches!(end, End::Failed(_)), matches!(end, End::Left));
         let finish = match &end {
             End::Finished(finish) => *finish,
             End::Stopped | End::Left | End::Failed(_) => FinishReason::ReaderLeft,
@@ -91,6 +95,14 @@ impl Session {
         // What was delivered is recorded and may be recomputed, whoever ended it.
         if finish != FinishReason::ReaderLeft || !self.output_ids.is_empty() {
             let is_recorded = self.record(finish, is_failed).await;
+            let is_stream = matches!(self.sink, Sink::Stream(_));
+            if is_recorded
+                && !is_left
+                && (is_stream || matches!(body, Some(Ok(_))))
+                && let Some(retry) = self.retry.take()
+            {
+                retry.done(self.tag, is_stream);
+            }
             if !is_recorded && body.is_some() {
                 // What has no record is not given out, as long as it can be held back.
                 let message = "the answer could not be recorded, so it is not given out";
@@ -125,7 +137,10 @@ impl Session {
         let last = self.last_bytes(finish, failed);
         match &self.sink {
             Sink::Stream(_) => {
-                self.send(last).await;
+                // A client that left before the end has not got the answer.
+                if !self.send(last).await || failed.is_some() {
+                    self.retry = None;
+                }
                 None
             }
             Sink::Whole(sender) => {
@@ -133,6 +148,7 @@ impl Session {
                     return None;
                 }
                 self.hasher.update(&last);
+                self.retry.iter_mut().for_each(|retry| retry.keep(&last));
                 let last = Bytes::from(last);
                 Some(if failed.is_some() { Err(last) } else { Ok(last) })
             }
@@ -228,6 +244,7 @@ impl Session {
         match tokio::time::timeout(CLIENT_IDLE, sender.reserve()).await {
             Ok(Ok(place)) => {
                 self.hasher.update(&bytes);
+                self.retry.iter_mut().for_each(|retry| retry.keep(&bytes));
                 place.send(Bytes::from(bytes));
                 true
             }
@@ -289,17 +306,12 @@ impl Session {
         };
         // Whether it is picked is decided when it gets its place in the log.
         let answered = Answered { tag: self.tag, picked: false, response: *response.as_bytes(), claim };
-        let service = Arc::clone(service);
-        let waiting = tokio::task::spawn_blocking(move || service.finish_record(answered, receipt));
-        waiting.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "recording failed");
-            false
-        })
+        service.finish_record(answered, receipt).await
     }
 
     fn claim(&self, finish: FinishReason) -> Claim {
         let entry = self.service.entry.entry();
-        let nonce = self.service.nonces.nonce(self.tag);
+        let nonce = self.nonce;
         Claim {
             version: protocol::claim::CLAIM_VERSION,
             numerics: entry.numerics.clone(),

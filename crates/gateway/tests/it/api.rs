@@ -8,4 +8,5 @@ mod limits;
 mod logprobs;
 mod receipts;
 mod refusals;
+mod retries;
 mod smuggling;

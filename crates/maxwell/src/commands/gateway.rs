@@ -66,7 +66,10 @@ where there is none. Paths are relative to the file's folder.
   [audit]                        # parts per million of the answers that are recomputed
   rate_ppm = 100000              # of answers of 256 tokens; longer ones more often
   # floor_ppm = 100000           # of any answer at least; the rate if not given
+  # model_floors_ppm = { smollm2-135m = 100000 }    # of single models, where it is higher
   # lease_ms = 60000             # a recomputer that takes longer has lost its job
+  # epoch_answers = 4096         # then their tree is signed, and the key that picked is revealed
+  # beacon_party = \"inspector.key.pub\"    # who may pick more of an epoch after it, see `maxwell log beacon`
   [server]
   # command = [\"maxwell\", \"serve\", \"--link\", \"{link}\"]    # without it the gateway waits until one connects
   # load_ms = 300000             # from the last weights to ready

@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use crate::program::{Ran, Stage};
 
 /// Longest wait for anything.
-const WAIT: Duration = Duration::from_secs(120);
+pub(crate) const WAIT: Duration = Duration::from_secs(120);
 
 /// A folder with everything that a gateway needs, made with the commands that make it.
-fn prepared() -> Stage {
+pub(crate) fn prepared() -> Stage {
     let stage = Stage::new();
     let (model, list) = (stage.tiny(), stage.argument("whitelist.cbor"));
     for name in ["alice.key", "bob.key", "gateway.key"] {
@@ -33,7 +33,7 @@ fn prepared() -> Stage {
 }
 
 /// A configuration with lines at its top and at its end.
-fn config(stage: &Stage, top: &str, end: &str) -> String {
+pub(crate) fn config(stage: &Stage, top: &str, end: &str) -> String {
     let text = format!(
         "address = \"127.0.0.1:0\"\nmodel = \"tiny\"\nweights = \"tiny.gguf\"\nreceipt_key = \"gateway.key\"\n{top}\n\
          [whitelist]\nfile = \"whitelist.cbor\"\nparties = [\"alice.key.pub\", \"bob.key.pub\"]\n\
@@ -46,27 +46,27 @@ fn config(stage: &Stage, top: &str, end: &str) -> String {
 }
 
 /// A server section that starts the real one.
-fn server() -> String {
+pub(crate) fn server() -> String {
     let program = env!("CARGO_BIN_EXE_maxwell");
     format!("[server]\ncommand = [{program:?}, \"--quiet\", \"serve\", \"--link\", \"{{link}}\"]")
 }
 
-fn key(stage: &Stage, name: &str, more: &[&str]) -> String {
+pub(crate) fn key(stage: &Stage, name: &str, more: &[&str]) -> String {
     let file = stage.argument("keys.json");
     let json = stage.run(&[&["gateway", "keys", "add", name, "--file", &file, "--json"], more].concat());
     json.expect(0).json()["key"].as_str().unwrap().to_owned()
 }
 
 /// A running gateway; it is killed at the end if it has not ended.
-struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
-    address: String,
+    pub(crate) address: String,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
 impl Gateway {
-    fn start(stage: &Stage, config: &str, more: &[&str]) -> Self {
+    pub(crate) fn start(stage: &Stage, config: &str, more: &[&str]) -> Self {
         let mut command = stage.command(&stage.home());
         command.args(["gateway", "--config", config, "--json", "--log-format", "json"]).args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -82,7 +82,7 @@ impl Gateway {
     }
 
     /// With its server up.
-    fn serving(stage: &Stage, config: &str) -> Self {
+    pub(crate) fn serving(stage: &Stage, config: &str) -> Self {
         let mut gateway = Self::start(stage, config, &[]);
         gateway.until(|event| event["mode"] == "serving");
         gateway
@@ -104,13 +104,13 @@ impl Gateway {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
     /// Until it ends by itself.
-    fn end(mut self) -> Ran {
+    pub(crate) fn end(mut self) -> Ran {
         let mut stdout = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         let code = self.child.wait().unwrap().code().unwrap();
@@ -140,7 +140,7 @@ impl Gateway {
         ))
     }
 
-    fn ask(&self, key: &str) -> String {
+    pub(crate) fn ask(&self, key: &str) -> String {
         read(self.asking(key, &json!({})))
     }
 
@@ -300,7 +300,7 @@ fn keys_limits_and_timeouts_change_while_it_runs_and_nothing_else() {
         ("api_keys = \"no-such-file\"", &*server(), "no-such-file"),
         (
             "api_keys = \"keys.json\"",
-            &*format!("floor_ppm = 5\n{}", server()),
+            &*format!("floor_ppm = 500\n{}", server()),
             "audit.floor_ppm can't change",
         ),
         ("api_keys = \"keys.json\"", "", "server.command can't change"),

@@ -3,8 +3,10 @@
 
 mod bad_input;
 mod check;
+mod clients;
 mod coverage;
 mod demo;
+mod epochs;
 mod gateway;
 mod generate;
 mod home;

@@ -219,7 +219,7 @@ async fn a_client_that_takes_nothing_is_taken_to_have_left() {
     let mut gateway = Gateway::serving(Setup::default()).await;
     let wanted = Wanted::parse(br#"{"model":"tiny","prompt":"Hi","stream":true}"#, false).unwrap();
     let reserved = gateway.access.reserve(Asking::Anybody, 0).unwrap();
-    let started = gateway.service.ask(wanted, ids("Hi"), false, reserved).await.unwrap();
+    let started = gateway.service.ask(wanted, ids("Hi"), false, reserved, None).await.unwrap();
     let Body::Stream(mut pieces) = started.body else { unreachable!("a stream was asked for") };
     let tag = gateway.server.generate().await.tag;
     assert_eq!(tag, started.tag);

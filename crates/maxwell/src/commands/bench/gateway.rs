@@ -30,7 +30,7 @@ const SHORT_TOKENS: u32 = 8;
 const TURN_REQUESTS: usize = 200;
 const TURNS: usize = 10;
 /// Connections that are kept busy for the most requests per second.
-const BUSY_CONNECTIONS: usize = 32;
+const BUSY_CONNECTIONS: usize = 256;
 /// Turns of every contestant there.
 const BUSY_TURNS: usize = 3;
 /// The first rate of the search, and its steps.

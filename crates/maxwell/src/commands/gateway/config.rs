@@ -1,6 +1,7 @@
 //! The configuration of `maxwell gateway`: what a TOML file may say, what holds if it does not, and what can change
 //! while it runs. Pure: reads no file. Must never take a field that it does not know, nor let a frozen one change.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use gateway::access::Timeouts;
 use gateway::limits::Rates;
-use gateway::sampling::{AuditPolicy, PPB};
+use gateway::sampling::{AuditPolicy, PPB, RATE_MIN_PPB};
+use gateway::service::EpochSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,6 +25,10 @@ pub(super) const MAX_CONFIG_BYTES: usize = 1 << 20;
 /// Sections and fields that may change while the gateway runs.
 const CHANGEABLE: [&str; 3] = ["api_keys", "limits", "timeouts"];
 const PPM: u32 = 1_000_000;
+/// The least that any gateway recomputes.
+const RATE_MIN_PPM: u32 = (RATE_MIN_PPB / (PPB / PPM as u64)) as u32;
+/// Most answers of an epoch: a proof hashes all of them.
+const EPOCH_ANSWERS_MAX: usize = 1 << 16;
 /// An answer in flight keeps its tokens and its claim in memory, and so many are more than a server takes.
 const CAPACITY_MAX: usize = 1 << 16;
 
@@ -97,6 +103,14 @@ pub(super) struct AuditSection {
     pub(super) floor_ppm: Option<u32>,
     #[serde(default = "default_lease_ms")]
     pub(super) lease_ms: NonZeroU64,
+    /// Floors of single models by their names; a higher one counts.
+    #[serde(default)]
+    pub(super) model_floors_ppm: BTreeMap<String, u32>,
+    /// Answers of one epoch.
+    #[serde(default = "default_epoch_answers")]
+    pub(super) epoch_answers: usize,
+    /// The other party: a public key, or its file.
+    pub(super) beacon_party: Option<String>,
 }
 
 /// How the server is obtained, and how long it may take.
@@ -162,6 +176,10 @@ fn default_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8080))
 }
 
+fn default_epoch_answers() -> usize {
+    EpochSettings::default().answers_max
+}
+
 fn default_lease_ms() -> NonZeroU64 {
     NonZeroU64::new(LEASE_MS).expect("the default is not 0")
 }
@@ -188,10 +206,7 @@ impl Config {
         if self.whitelist.parties.len() != 2 {
             bail!("whitelist.parties: give exactly two public keys, those whose holders signed the list");
         }
-        let rate_ppm = self.audit.rate_ppm.get();
-        if rate_ppm > PPM || self.audit.floor_ppm.is_some_and(|floor| floor > rate_ppm) {
-            bail!("audit: rate_ppm is 1 to {PPM} parts per million, and floor_ppm at most rate_ppm");
-        }
+        self.audit.check()?;
         if self.server.command.as_ref().is_some_and(Vec::is_empty) {
             bail!("server.command names no program; leave it out to wait for a server that connects");
         }
@@ -221,7 +236,9 @@ impl Config {
     pub(super) fn policy(&self) -> AuditPolicy {
         let ppb = |ppm: u32| u64::from(ppm) * (PPB / u64::from(PPM));
         let rate_ppm = self.audit.rate_ppm.get();
-        AuditPolicy { rate_ppb: ppb(rate_ppm), floor_ppb: ppb(self.audit.floor_ppm.unwrap_or(rate_ppm)) }
+        let floor_ppm = self.audit.floor_ppm.unwrap_or(rate_ppm);
+        let of_model = self.audit.model_floors_ppm.get(&self.model).copied().unwrap_or(floor_ppm);
+        AuditPolicy { rate_ppb: ppb(rate_ppm), floor_ppb: ppb(floor_ppm.max(of_model)) }
     }
 
     /// How long clients may take.
@@ -260,11 +277,28 @@ impl Config {
     }
 }
 
+impl AuditSection {
+    fn check(&self) -> anyhow::Result<()> {
+        let (rate_ppm, least) = (self.rate_ppm.get(), RATE_MIN_PPM);
+        if !(least..=PPM).contains(&rate_ppm)
+            || self.floor_ppm.is_some_and(|floor| !(least..=rate_ppm).contains(&floor))
+        {
+            bail!("audit: rate_ppm is {least} to {PPM} parts per million, and floor_ppm {least} to rate_ppm");
+        }
+        if let Some((name, _)) = self.model_floors_ppm.iter().find(|(_, floor)| **floor > PPM) {
+            bail!("audit.model_floors_ppm: {name} has more than {PPM} parts per million");
+        }
+        if !(1..=EPOCH_ANSWERS_MAX).contains(&self.epoch_answers) {
+            bail!("audit.epoch_answers is {}; 1 to {EPOCH_ANSWERS_MAX} can be", self.epoch_answers);
+        }
+        Ok(())
+    }
+}
+
 /// Names of the fields in which two values differ.
 fn differences(name: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
     match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            // Both are of one type, so they have the same fields.
+        (Value::Object(old), Value::Object(new)) if old.keys().eq(new.keys()) => {
             for (field, old) in old {
                 let name = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
                 differences(&name, old, new.get(field).unwrap_or(&Value::Null), out);

@@ -6,10 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use gateway::access::AccessRules;
+use gateway::service::EpochSettings;
 use gateway::tokenizer_file::{MAX_TOKENIZER_FILE_BYTES, open_tokenizer};
-use protocol::SigningKey;
 use protocol::group_tree::{GroupVerifier, MAX_OUTBOARD_BYTES, Outboard};
 use protocol::whitelist::{AuthorizedEntry, MAX_SIGNED_WHITELIST_BYTES, SignedWhitelist, authorize};
+use protocol::{SigningKey, VerifyingKey};
 use serde_json::json;
 
 use super::config::{Config, MAX_CONFIG_BYTES};
@@ -32,6 +33,8 @@ pub(super) struct Ready {
     pub(super) whitelisted: Whitelisted,
     pub(super) receipt_key: SigningKey,
     pub(super) rules: AccessRules,
+    /// How epochs are cut, and who draws beacons.
+    pub(super) epochs: EpochSettings,
     pub(super) log: LogPlace,
     /// Where the server connects.
     pub(super) link: PathBuf,
@@ -72,7 +75,21 @@ impl Ready {
             bail!("sockets: link and recomputers are the same");
         }
         let rules = read_rules(path, &config)?;
-        Ok(Self { path: path.to_owned(), config, whitelisted, receipt_key, rules, log, link, recomputers })
+        let beacon_party = config.audit.beacon_party.as_deref();
+        let beacon_party =
+            beacon_party.map(|text| read_party(path, text)).transpose().context("audit.beacon_party")?;
+        let epochs = EpochSettings { answers_max: config.audit.epoch_answers, beacon_party };
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+            whitelisted,
+            receipt_key,
+            rules,
+            epochs,
+            log,
+            link,
+            recomputers,
+        })
     }
 
     /// What `--check` says.
@@ -122,15 +139,17 @@ pub(super) fn beside(config: &Path, file: &Path) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(file)
 }
 
+/// A public key: a file beside the configuration, or the key itself.
+fn read_party(path: &Path, text: &str) -> anyhow::Result<VerifyingKey> {
+    let file = beside(path, Path::new(text));
+    let argument = if file.exists() { file.to_string_lossy().into_owned() } else { text.to_owned() };
+    read_verifying_key(&argument)
+}
+
 fn read_whitelisted(path: &Path, config: &Config) -> anyhow::Result<Whitelisted> {
     let section = &config.whitelist;
     let list_path = beside(path, &section.file);
-    let party = |text: &String| {
-        // A file beside the configuration, or the key itself.
-        let file = beside(path, Path::new(text));
-        let argument = if file.exists() { file.to_string_lossy().into_owned() } else { text.clone() };
-        read_verifying_key(&argument).context("whitelist.parties")
-    };
+    let party = |text: &String| read_party(path, text).context("whitelist.parties");
     let [one, other] = section.parties.as_slice() else { bail!("whitelist.parties: give two") };
     let signed = SignedWhitelist::decode(&read_bounded(&list_path, MAX_SIGNED_WHITELIST_BYTES)?);
     let signed = signed.with_context(|| list_path.display().to_string())?;

@@ -13,7 +13,7 @@ use gateway::http::router;
 use gateway::lease_server;
 use gateway::listen::{self, Stage};
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
-use gateway::service::{EpochSettings, Service, ServiceConfig};
+use gateway::service::{Service, ServiceConfig};
 use gateway::state::Mode;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::process::{Child, Command};
@@ -86,7 +86,7 @@ fn say_address(shell: &Shell, address: SocketAddr) {
 }
 
 async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Result<Running> {
-    let Ready { path, config, whitelisted, receipt_key, rules, log, link, recomputers } = ready;
+    let Ready { path, config, whitelisted, receipt_key, rules, epochs, log, link, recomputers } = ready;
     let log_key = log_key(&log)?;
     stack::store_receipt_key(&log.folder, &receipt_key)?;
     let (leases, link_listener) = (Socket::bind(&recomputers)?, Socket::bind(&link)?);
@@ -102,7 +102,7 @@ async fn start(ready: Ready, shell: &Shell, listener: TcpListener) -> anyhow::Re
         seed_key,
         draw_audit_key,
         policy: config.policy(),
-        epochs: EpochSettings::default(),
+        epochs,
         in_flight_max: config.capacity.in_flight_max,
         backlog_max: config.capacity.backlog_max,
         lease_ms: config.audit.lease_ms.get(),

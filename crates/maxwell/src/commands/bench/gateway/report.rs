@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::BUSY_CONNECTIONS;
 use super::client::{Answer, Load, quantile};
 use crate::commands::bench::limits::{Figure, Limit, Runs};
 
@@ -187,7 +188,7 @@ impl Measured {
         lines.push(String::new());
         for (name, rates) in &self.throughput {
             lines.push(format!(
-                "{name:<10} {} requests/s on 32 connections",
+                "{name:<10} {} requests/s on {BUSY_CONNECTIONS} connections",
                 Runs::new(rates.clone()).text(0)
             ));
         }

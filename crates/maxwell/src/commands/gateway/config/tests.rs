@@ -33,9 +33,19 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(config.timeouts(), Timeouts::default());
     assert_eq!((config.server.command, config.server.load_ms), (None, 300_000));
     assert_eq!((config.limits, config.api_keys), (Rates::default(), None));
-    let config = with("", "floor_ppm = 0\n[server]\nload_ms = 5\n[timeouts]\nhead_ms = 7").unwrap();
-    assert_eq!((config.policy().floor_ppb, config.server.load_ms), (0, 5));
+    let config = with("", "floor_ppm = 100\n[server]\nload_ms = 5\n[timeouts]\nhead_ms = 7").unwrap();
+    assert_eq!((config.policy().floor_ppb, config.server.load_ms), (100_000, 5));
     assert_eq!((config.server.silence_ms, config.timeouts().head.as_millis()), (120_000, 7));
+}
+
+#[test]
+fn a_models_own_floor_counts_where_it_is_higher() {
+    let floor = |end: &str| with("", end).unwrap().policy().floor_ppb;
+    assert_eq!(floor("floor_ppm = 1000\nmodel_floors_ppm = { m = 2000, other = 9000 }"), 2_000_000);
+    assert_eq!(floor("floor_ppm = 1000\nmodel_floors_ppm = { m = 500 }"), 1_000_000);
+    assert_eq!(floor("floor_ppm = 1000\nmodel_floors_ppm = { other = 9000 }"), 1_000_000);
+    // Above the rate: even the shortest answers of this model are recomputed more often.
+    assert_eq!(floor("model_floors_ppm = { m = 500000 }"), 500_000_000);
 }
 
 #[test]
@@ -67,6 +77,12 @@ fn wrong_configurations_say_what_is_wrong() {
     check_refused("", "[limits]\ntokens_per_minute = -1", "-1");
     check_refused("", "[timeouts]\nbody_idle_ms = 0", "nonzero");
     check_refused("", "floor_ppm = 100001", "floor_ppm");
+    // Less than the least that any gateway recomputes, and the least itself.
+    check_refused("", "floor_ppm = 99", "floor_ppm");
+    assert!(with("", "floor_ppm = 100").is_ok());
+    check_refused("", "model_floors_ppm = { m = 1000001 }", "model_floors_ppm");
+    check_refused("", "epoch_answers = 0", "epoch_answers");
+    check_refused("", "epoch_answers = 65537", "epoch_answers");
     check_refused("", "[server]\ncommand = []", "server.command");
     check_refused("", "[server]\nreadback_ms = 0", "0 ms");
     check_refused("", "[capacity]\nin_flight_max = 0", "capacity.in_flight_max");
@@ -78,6 +94,7 @@ fn wrong_configurations_say_what_is_wrong() {
         ("\"b.pub\"", ""),
         ("\"b.pub\"", "\"b.pub\", \"c.pub\""),
         ("rate_ppm = 100000", "rate_ppm = 0"),
+        ("rate_ppm = 100000", "rate_ppm = 99"),
         ("rate_ppm = 100000", "rate_ppm = 1000001"),
         ("model = \"m\"", ""),
     ] {
@@ -111,12 +128,15 @@ fn only_keys_limits_and_timeouts_change_while_it_runs() {
     }
     for (top, end, name) in [
         ("address = \"127.0.0.1:8081\"", "", "address"),
-        ("", "floor_ppm = 5", "audit.floor_ppm"),
+        ("", "floor_ppm = 500", "audit.floor_ppm"),
+        ("", "model_floors_ppm = { m = 5 }", "audit.model_floors_ppm"),
+        ("", "epoch_answers = 5", "audit.epoch_answers"),
+        ("", "beacon_party = \"x\"", "audit.beacon_party"),
         ("", "lease_ms = 5", "audit.lease_ms"),
         ("", "[server]\ncommand = [\"x\"]", "server.command"),
         ("", "[sockets]\nlink = \"x\"", "sockets.link"),
         ("", "[capacity]\nin_flight_max = 31", "capacity.in_flight_max"),
-        ("api_keys = \"keys.json\"", "floor_ppm = 5\n[limits]\nrequests_per_minute = 5", "audit.floor_ppm"),
+        ("api_keys = \"keys.json\"", "floor_ppm = 500\n[limits]\nrequests_per_minute = 5", "audit.floor_ppm"),
     ] {
         let error = old.check_change(&with(top, end).unwrap()).expect_err(name).to_string();
         assert!(error.starts_with(&format!("{name} can't change")), "{error}");
