@@ -199,6 +199,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the machine is told of a request.
+fn asked(wanted: &Wanted, prompt_ids: &[u32]) -> Asked {
+    Asked {
+        prompt_tokens: u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX),
+        max_tokens: wanted.settings.max_tokens,
+        logprobs: wanted.logprobs,
+    }
+}
+
 impl Service {
     /// Ends the epoch of an earlier run, begins one, and takes the log over. Blocks on the disk.
     ///
@@ -452,11 +461,7 @@ impl Service {
             client_seed,
             logprobs: wanted.logprobs,
         };
-        let asked = Asked {
-            prompt_tokens: u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX),
-            max_tokens: wanted.settings.max_tokens,
-            logprobs: wanted.logprobs,
-        };
+        let asked = asked(&wanted, &prompt_ids);
         let (reply, replies) = mpsc::unbounded_channel();
         if self.commands.send(Command::Ask { tag, asked, message, reply }).await.is_err() {
             return Err(Busy::NotServing(self.mode()));
