@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::batch::{check_prompt, finish_reason};
+use engine::batch::{check_prompt, choose, finish_reason};
 use engine::execute::{Chunk, Place};
 use engine::fingerprint::Fingerprinter;
 use engine::{Engine, Error as EngineError};
@@ -12,6 +12,7 @@ use model::NUMERICS;
 use protocol::claim::{Claim, FinishReason};
 use protocol::fingerprint::{LogitFingerprint, fingerprint_point};
 use protocol::id::{Nonce, Seed};
+use protocol::logprobs::TokenLogprobs;
 use protocol::seed::{derive_seed, draw_u64};
 use protocol::verdict::{Missing, Reason, Verdict};
 
@@ -122,6 +123,8 @@ fn check_statement(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Op
 struct Computed {
     fingerprint: LogitFingerprint,
     token: u32,
+    /// If the claim has them.
+    logprobs: Option<TokenLogprobs>,
 }
 
 /// What a replay gives: the numbers after the prompt and after each output that was read, and where the range was left.
@@ -195,6 +198,10 @@ fn check_computation(engine: &Engine, feed: &Feed<'_>, replayed: &Replayed) -> O
             let (position, computed) = (number(i), computed.token);
             return Some(Reason::OutputToken { position, claimed: *claimed, computed });
         }
+        let claimed = claim.logprobs.as_ref().map(|logprobs| logprobs.tokens.get(i));
+        if claimed.is_some_and(|claimed| claimed != computed.logprobs.as_ref()) {
+            return Some(Reason::Logprob { position: number(i) });
+        }
     }
     check_finish(engine, claim, out_of_range_claimed, *out_of_range)
 }
@@ -215,8 +222,10 @@ fn teacher_force(engine: &Engine, feeds: &[Feed<'_>]) -> Vec<Replayed> {
         let feed = &feeds[chunk];
         let fingerprint = feed.fingerprinter.fingerprint(logits);
         let draw = draw_u64(&feed.seed, position as u64 + 1);
-        let token = sampler.sample(logits, &feed.claim.settings, &feed.seen_until(position), draw);
-        (chunk, Computed { fingerprint, token })
+        let top = feed.claim.logprobs.as_ref().map(|logprobs| logprobs.top);
+        let seen = feed.seen_until(position);
+        let (token, logprobs) = choose(&sampler, logits, &feed.claim.settings, &seen, draw, top);
+        (chunk, Computed { fingerprint, token, logprobs })
     });
     let none = |out_of_range: &Option<u32>| Replayed { computed: Vec::new(), out_of_range: *out_of_range };
     let mut replayed: Vec<Replayed> = forward.out_of_range.iter().map(none).collect();

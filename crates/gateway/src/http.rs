@@ -12,6 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use protocol::logprobs::{MAX_ENTRIES, entries};
 use protocol::receipt::Receipt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -245,6 +246,13 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
     // An answer ends where the context does, whatever the client asks for.
     let prompt_tokens = u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX);
     let answer_tokens = wanted.settings.max_tokens.min(entry.context.saturating_sub(prompt_tokens));
+    if wanted.logprobs.is_some_and(|top| entries(top, answer_tokens) > u64::from(MAX_ENTRIES)) {
+        let message = format!(
+            "the log-probabilities of {answer_tokens} tokens are more than the {MAX_ENTRIES} of one answer: ask for fewer \
+             max_tokens, or for fewer of them"
+        );
+        return Err(Refusal::bad(Some("logprobs"), message));
+    }
     let reserved = app.access.reserve(client, prompt_tokens.saturating_add(answer_tokens))?;
     Ok(app.service.ask(wanted, prompt_ids, chat, reserved, keyed).await?)
 }

@@ -7,6 +7,7 @@
 //! | [`state`] | what the gateway does with its server: the pure machine |
 //! | [`server_link`] | the shell around it: process, socket, clock |
 //! | [`openai`] | the API towards clients |
+//! | [`logprobs`] | log-probabilities as clients see them |
 //! | [`http`] | routes, headers, status codes |
 //! | [`listen`], [`body`] | connections and bodies, within a size and a time |
 //! | [`api_keys`], [`limits`], [`access`] | who may ask, and how much |
@@ -42,6 +43,7 @@ pub mod lease_server;
 pub mod limits;
 pub mod listen;
 pub mod log;
+pub mod logprobs;
 pub mod metrics;
 pub mod openai;
 pub mod panel;

@@ -314,6 +314,7 @@ pub(crate) fn test_claim(nonce: [u8; 32]) -> Claim {
         finish: FinishReason::ReaderLeft,
         output_bytes: Vec::new(),
         fingerprints: Vec::new(),
+        logprobs: None,
     }
 }
 

@@ -10,6 +10,7 @@ use protocol::FinishReason;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::group_tree::{GroupVerifier, TreeHead};
 use protocol::link::{ByteRange, FromServer, MAX_FROM_SERVER_BYTES, ReadbackHasher, ToServer, frame};
+use protocol::logprobs::TokenLogprobs;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -80,6 +81,8 @@ pub enum Reply {
         id: u32,
         /// Of its logits.
         fingerprint: LogitFingerprint,
+        /// If they were asked for.
+        logprobs: Option<TokenLogprobs>,
     },
     /// That was all.
     Finished(FinishReason),
@@ -303,7 +306,9 @@ impl Link {
             match action {
                 Action::Challenge => self.prepare(),
                 Action::Open => self.next_challenge_ms = now_ms.saturating_add(CHALLENGE_EVERY_MS),
-                Action::Token { tag, id, fingerprint } => self.reply(tag, Reply::Token { id, fingerprint }),
+                Action::Token { tag, id, fingerprint, logprobs } => {
+                    self.reply(tag, Reply::Token { id, fingerprint, logprobs });
+                }
                 Action::Finished { tag, finish } => {
                     self.reply(tag, Reply::Finished(finish));
                     self.replies.remove(&tag);

@@ -23,6 +23,7 @@ use crate::epochs::EpochBook;
 use crate::governor::GovernorPolicy;
 use crate::idempotency::{Kept, Retries, RetryTicket};
 use crate::log::{Log, LogError};
+use crate::logprobs::LogprobWriter;
 use crate::metrics::Metrics;
 use crate::openai::{Answer, StopFilter, Wanted};
 use crate::panel::PanelPolicy;
@@ -209,6 +210,15 @@ pub enum Body {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind the locks is changed in single steps, so a panic elsewhere leaves it whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the machine is told of a request.
+fn asked(wanted: &Wanted, prompt_ids: &[u32]) -> Asked {
+    Asked {
+        prompt_tokens: u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX),
+        max_tokens: wanted.settings.max_tokens,
+        logprobs: wanted.logprobs,
+    }
 }
 
 impl Service {
@@ -404,11 +414,9 @@ impl Service {
             settings: wanted.settings,
             nonce,
             client_seed,
+            logprobs: wanted.logprobs,
         };
-        let asked = Asked {
-            prompt_tokens: u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX),
-            max_tokens: wanted.settings.max_tokens,
-        };
+        let asked = asked(&wanted, &prompt_ids);
         let (reply, replies) = mpsc::unbounded_channel();
         if self.commands.send(Command::Ask { tag, asked, message, reply }).await.is_err() {
             self.settle_egress(tag, false);
@@ -435,6 +443,9 @@ impl Service {
             text: String::new(),
             output_ids: Vec::new(),
             fingerprints: Vec::new(),
+            logprobs: Vec::new(),
+            writer: LogprobWriter::default(),
+            shown_logprobs: Vec::new(),
             asked: Instant::now(),
             reserved,
             _slot: slot,

@@ -197,6 +197,18 @@ pub enum Error {
         /// How many output tokens there are.
         outputs: usize,
     },
+    /// Log-probabilities that were asked for come with each output token, in the number that was asked for at most.
+    #[error(
+        "the claim has {logprobs} log-probabilities with {top} ranked tokens each for {outputs} output tokens; it needs one for each, within the limits"
+    )]
+    LogprobCount {
+        /// How many there are.
+        logprobs: usize,
+        /// How many ranked tokens were asked for.
+        top: u8,
+        /// How many output tokens there are.
+        outputs: usize,
+    },
     /// A setting outside of its limits.
     #[error(transparent)]
     Setting(#[from] SettingLimit),

@@ -10,6 +10,7 @@
 //! | [`settings`] | how a token is chosen from the logits |
 //! | [`seed`] | from nonce and client seed to the sampling seed, and from the seed to draws |
 //! | [`fingerprint`] | the logit fingerprint and the point at which it is taken |
+//! | [`logprobs`] | log-probabilities of output tokens, as exact integers |
 //! | [`claim`] | what an untrusted party says it computed |
 //! | [`link`] | what a gateway and an inference server say to each other |
 //! | [`lease`] | what a recomputer and a gateway say to each other |
@@ -47,6 +48,7 @@ pub mod id;
 pub mod keys;
 pub mod lease;
 pub mod link;
+pub mod logprobs;
 pub mod merkle;
 pub mod receipt;
 pub mod refusal;
@@ -65,6 +67,7 @@ pub use id::{
     Nonce, RequestDigest, ResponseDigest, Seed, TemplateDigest,
 };
 pub use keys::{Signature, SigningKey, VerifyingKey};
+pub use logprobs::{Logprobs, TokenLogprobs};
 pub use receipt::Receipt;
 pub use settings::SamplingSettings;
 pub use verdict::{Missing, Reason, Verdict};

@@ -11,12 +11,14 @@ use protocol::receipt::{
     FinishCode, RECEIPT_VERSION, Receipt, ReceiptMode, RequestTag, ResponseHasher, request_digest,
 };
 use protocol::seed::derive_seed;
-use protocol::{Claim, FinishReason, Nonce};
+use protocol::{Claim, FinishReason, Logprobs, Nonce, TokenLogprobs};
+use serde_json::Value;
 use tokenizer::{StreamDecoder, Tokenizer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::access::Reservation;
 use crate::idempotency::RetryTicket;
+use crate::logprobs::{LogprobWriter, ShownLogprobs, logprobs_json};
 use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
 use crate::record::Answered;
 use crate::server_link::{Command, Reply};
@@ -49,6 +51,11 @@ pub(super) struct Session {
     pub(super) text: String,
     pub(super) output_ids: Vec<u32>,
     pub(super) fingerprints: Vec<LogitFingerprint>,
+    /// One per token if they are wanted, none if not.
+    pub(super) logprobs: Vec<TokenLogprobs>,
+    pub(super) writer: LogprobWriter,
+    /// Of a whole answer's text so far, or of the end of a stream.
+    pub(super) shown_logprobs: Vec<ShownLogprobs>,
     /// When the server was asked.
     pub(super) asked: Instant,
     pub(super) reserved: Reservation,
@@ -164,7 +171,7 @@ impl Session {
                 () = closed(&mut self.sink) => return End::Left,
             };
             match reply {
-                Some(Reply::Token { id, fingerprint }) => {
+                Some(Reply::Token { id, fingerprint, logprobs }) => {
                     if self.output_ids.is_empty() {
                         self.service.metrics.first_token.observe(self.asked.elapsed());
                     }
@@ -172,6 +179,10 @@ impl Session {
                     self.fingerprints.push(fingerprint);
                     // The machine has checked that the id is one.
                     let text = decoder.push(id).unwrap_or_default();
+                    if let Some(logprobs) = logprobs {
+                        self.writer.push(tokenizer, id, &logprobs, &text);
+                        self.logprobs.push(logprobs);
+                    }
                     let text = self.filter.push(&text);
                     if !self.show(&text).await {
                         return End::Left;
@@ -181,9 +192,18 @@ impl Session {
                     }
                 }
                 Some(Reply::Finished(finish)) => {
+                    if finish == FinishReason::EndToken {
+                        self.writer.end_token();
+                    }
                     let mut text = self.filter.push(&decoder.finish());
                     text.push_str(&self.filter.finish());
-                    return if self.show(&text).await { End::Finished(finish) } else { End::Left };
+                    if !self.show(&text).await {
+                        return End::Left;
+                    }
+                    if !self.filter.is_stopped() {
+                        self.shown_logprobs.extend(self.writer.rest());
+                    }
+                    return End::Finished(finish);
                 }
                 Some(Reply::Refused) => return End::Failed("the server has no room; try again".to_owned()),
                 Some(Reply::Killed(reason)) => {
@@ -202,16 +222,24 @@ impl Session {
         if !self.service.let_out(self.tag, text.len()).await {
             return false;
         }
+        let shown = self.writer.shown(text);
         match self.sink {
             Sink::Stream(_) => {
-                let chunk = self.answer.chunk(Some(text), false, None);
+                let logprobs = self.logprobs_json(&shown);
+                let chunk = self.answer.chunk_with(Some(text), false, None, logprobs);
                 self.send(chunk).await
             }
             Sink::Whole(_) => {
+                self.shown_logprobs.extend(shown);
                 self.text.push_str(text);
                 true
             }
         }
+    }
+
+    /// What clients see of them: nothing if they did not ask.
+    fn logprobs_json(&self, shown: &[ShownLogprobs]) -> Value {
+        if self.wanted.logprobs.is_none() { Value::Null } else { logprobs_json(self.answer.chat, shown) }
     }
 
     /// Sends bytes of a stream, and counts them as delivered if there was room for them in time.
@@ -234,14 +262,21 @@ impl Session {
         let usage = Usage { prompt_tokens: self.prompt_ids.len(), completion_tokens: self.output_ids.len() };
         let reason = openai::finish_reason(finish, self.filter.is_stopped());
         match (&self.sink, failed) {
-            (Sink::Whole(_), None) => return self.answer.whole(&self.text, reason, usage),
+            (Sink::Whole(_), None) => {
+                let logprobs = self.logprobs_json(&self.shown_logprobs);
+                return self.answer.whole_with(&self.text, reason, usage, logprobs);
+            }
             (Sink::Whole(_), Some(message)) => {
                 return openai::error_json(message, "server_error", None).to_string().into_bytes();
             }
             (Sink::Stream(_), Some(message)) => return Answer::error_chunk(message),
             (Sink::Stream(_), None) => {}
         }
-        let mut bytes = self.answer.chunk(None, false, Some(reason));
+        let logprobs = match self.shown_logprobs.as_slice() {
+            [] => Value::Null,
+            rest => self.logprobs_json(rest),
+        };
+        let mut bytes = self.answer.chunk_with(None, false, Some(reason), logprobs);
         if self.wanted.include_usage {
             bytes.extend(self.answer.usage_chunk(usage));
         }
@@ -295,6 +330,7 @@ impl Session {
             output_ids: self.output_ids.clone(),
             finish,
             fingerprints: self.fingerprints.clone(),
+            logprobs: self.wanted.logprobs.map(|top| Logprobs { top, tokens: self.logprobs.clone() }),
         }
     }
 }

@@ -6,6 +6,7 @@ mod egress;
 mod epochs;
 mod leases;
 mod limits;
+mod logprobs;
 mod receipts;
 mod recomputers;
 mod refusals;

@@ -233,6 +233,7 @@ pub(crate) struct Generate {
     pub(crate) settings: SamplingSettings,
     pub(crate) nonce: Nonce,
     pub(crate) client_seed: ClientSeed,
+    pub(crate) logprobs: Option<u8>,
 }
 
 /// The server's end of the link.
@@ -339,10 +340,11 @@ impl FakeServer {
     /// The next request.
     pub(crate) async fn generate(&mut self) -> Generate {
         let message = self.next().await;
-        let Some(ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed }) = message else {
+        let Some(ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs }) = message
+        else {
             unreachable!("{message:?} is no request")
         };
-        Generate { tag, prompt_ids, settings, nonce, client_seed }
+        Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs }
     }
 
     /// The cancellation of a request.
@@ -355,7 +357,7 @@ impl FakeServer {
     /// Some tokens of an answer.
     pub(crate) async fn tokens(&mut self, tag: u64, ids: &[u32]) {
         for &id in ids {
-            self.say(FromServer::Token { tag, id, fingerprint: fingerprint() }).await;
+            self.say(FromServer::Token { tag, id, fingerprint: fingerprint(), logprobs: None }).await;
         }
     }
 
@@ -376,9 +378,9 @@ impl FakeServer {
         let mut requests = Vec::new();
         while let Some(message) = self.read().await {
             match message {
-                ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed } => {
+                ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs } => {
                     self.answer(tag, text).await;
-                    requests.push(Generate { tag, prompt_ids, settings, nonce, client_seed });
+                    requests.push(Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs });
                 }
                 ToServer::Readback { challenge, key, ranges } => {
                     self.prove(challenge, &key, &ranges).await;

@@ -372,7 +372,7 @@ impl Played {
 
     fn token(&mut self) {
         let fingerprint = LogitFingerprint::new(1, 2).unwrap();
-        self.say(FromServer::Token { tag: self.tag, id: 97, fingerprint });
+        self.say(FromServer::Token { tag: self.tag, id: 97, fingerprint, logprobs: None });
     }
 }
 

@@ -88,6 +88,11 @@ fn a_changed_token_is_caught() {
 }
 
 #[test]
+fn a_changed_logprob_is_caught() {
+    check_cheat("logprobs", &["logprob"]);
+}
+
+#[test]
 fn a_truncated_prompt_is_caught() {
     check_cheat("truncate", &["logit_fingerprint"]);
 }

@@ -224,6 +224,7 @@ fn claim(asked: &Generate, says: &str) -> Claim {
         finish: FinishReason::EndToken,
         output_bytes: says.as_bytes().to_vec(),
         fingerprints: vec![crate::fake::fingerprint(); says.len() + 1],
+        logprobs: None,
     }
 }
 

@@ -90,7 +90,7 @@ async fn bodies_that_are_no_request() {
     let start = r#"{"model":"tiny","prompt":"x""#;
     for (more, names) in [
         (r#","tools":[]"#, "tools"),
-        (r#","logprobs":1"#, "logprobs"),
+        (r#","logprobs":6"#, "logprobs"),
         (r#","Model":"tiny""#, "Model"),
         (r#","model":"tiny""#, "model"),
         (r#","prompt":"y""#, "prompt"),

@@ -81,7 +81,7 @@ pub(super) async fn serve_link(path: &Path, pace: Pace) -> anyhow::Result<()> {
                 let (sender, pace) = (sender.clone(), Arc::clone(&pace));
                 let id = prompt_ids.last().copied().unwrap_or_default();
                 tokio::spawn(async move {
-                    let token = frame(&FromServer::Token { tag, id, fingerprint }.encode());
+                    let token = frame(&FromServer::Token { tag, id, fingerprint, logprobs: None }.encode());
                     let finish = FromServer::Finished { tag, finish: FinishReason::Length };
                     if pace.load(Ordering::Relaxed) == 0 {
                         let mut all = token.repeat(settings.max_tokens as usize);
