@@ -12,6 +12,7 @@
 //! | [`api_keys`], [`limits`], [`access`] | who may ask, and how much |
 //! | [`metrics`] | numbers for monitors |
 //! | [`service`] | one request from the API to its record and receipt |
+//! | [`pass_through`], [`sse`] | requests for any other server, as they are |
 //! | [`lease_server`] | hands sampled answers to recomputers |
 //! | [`record`], [`log`] | what is written down |
 //! | [`recent`] | the latest verdicts, for people who watch |
@@ -38,6 +39,7 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod openai;
+pub mod pass_through;
 pub mod pick_count;
 pub mod recent;
 pub mod record;
@@ -46,6 +48,7 @@ pub mod sampling_audit;
 pub mod server_link;
 pub mod service;
 pub mod spool;
+pub mod sse;
 pub mod state;
 pub mod store;
 pub mod tokenizer_file;
