@@ -338,7 +338,7 @@ impl PassThrough {
     /// Takes an answer's tokens from its client's limit, down to nothing.
     fn charge(&self, client: Client, bytes: u64) {
         let Some(left) = self.access.remaining(client).tokens else { return };
-        let most = tokens(bytes).min(u32::try_from(left.remaining).unwrap_or(u32::MAX));
+        let most = tokens(bytes).min(left.remaining);
         if let Ok(mut taken) = self.access.reserve(client, most) {
             taken.settle(most);
         }

@@ -112,9 +112,9 @@ impl Passing {
         assert_eq!(records.pop(), Some(Record::Revealed { epoch: 0, audit_key: [3; 32] }));
         let Record::PassBegan { audit_key, .. } = records.remove(0) else { unreachable!("no beginning") };
         assert_eq!(audit_key, audit_key_commitment(&[3; 32]));
-        let passed = records.into_iter().map(|record| match record {
-            Record::Passed(passed) => *passed,
-            other => unreachable!("{other:?}"),
+        let passed = records.into_iter().map(|record| {
+            let Record::Passed(passed) = record else { unreachable!("{record:?}") };
+            *passed
         });
         passed.collect()
     }
