@@ -63,6 +63,8 @@ pub struct History {
     pub orphans: Vec<Treeless>,
     /// Checkpoints, keys and beacons that belong to no epoch here.
     pub strays: u64,
+    /// Runs that passed requests through: their keys belong to no epoch.
+    pub pass_runs: std::collections::BTreeSet<u64>,
 }
 
 impl PastEpoch {
@@ -115,7 +117,11 @@ impl History {
             Record::Judged { tag, outcome } => {
                 self.judged.entry(*tag).or_insert_with(|| outcome.clone());
             }
-            Record::Killed { .. } => {}
+            Record::Killed { .. } | Record::Passed(_) => {}
+            Record::PassBegan { .. } => {
+                self.pass_runs.insert(sequence);
+            }
+            Record::Revealed { epoch, .. } if self.pass_runs.contains(epoch) => {}
             Record::Checkpoint { signed } => match self.epochs.last_mut() {
                 Some(epoch) if epoch.checkpoint.is_none() => epoch.checkpoint = Some(signed.clone()),
                 _ => self.strays += 1,

@@ -17,6 +17,7 @@
 //! | [`governor`] | how fast answers may leave while others wait for their check |
 //! | [`panel`] | who recomputes what, and what follows from what they say |
 //! | [`unverifiable`] | how many answers may stay without a verdict |
+//! | [`pass_through`], [`sse`] | requests for any other server, as they are |
 //! | [`lease_server`] | hands sampled answers to recomputers |
 //! | [`record`], [`log`] | what is written down |
 //! | [`recent`] | the latest verdicts, for people who watch |
@@ -47,6 +48,7 @@ pub mod logprobs;
 pub mod metrics;
 pub mod openai;
 pub mod panel;
+pub mod pass_through;
 pub mod pick_count;
 pub mod recent;
 pub mod record;
@@ -55,6 +57,7 @@ pub mod sampling_audit;
 pub mod server_link;
 pub mod service;
 pub mod spool;
+pub mod sse;
 pub mod state;
 pub mod store;
 pub mod tokenizer_file;

@@ -20,9 +20,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::Access;
-use crate::metrics::Rejected;
+use crate::metrics::{Metrics, Rejected};
 use crate::openai::error_json;
-use crate::service::Service;
 
 /// Most lines of a request's head.
 const HEADER_LINES_MAX: usize = 64;
@@ -43,11 +42,17 @@ pub enum Stage {
     Closed,
 }
 
+/// What counts its connections.
+pub trait Counted: Send + Sync + 'static {
+    /// Where.
+    fn metrics(&self) -> &Metrics;
+}
+
 /// Serves connections until [`Stage::Closed`], or [`Stage::Drain`] and the last of them ended.
-pub async fn serve(
+pub async fn serve<S: Counted>(
     listener: TcpListener,
     routes: Router,
-    service: Arc<Service>,
+    service: Arc<S>,
     access: Arc<Access>,
     connections_max: usize,
     mut stage: watch::Receiver<Stage>,
@@ -58,14 +63,14 @@ pub async fn serve(
             biased;
             () = reached(&mut stage, Stage::Drain) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {
-                count(&service, connections.len());
+                count(&*service, connections.len());
             }
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() >= connections_max => refuse(&service, stream),
+                Ok((stream, _)) if connections.len() >= connections_max => refuse(&*service, stream),
                 Ok((stream, _)) => {
                     let head = access.timeouts().head;
                     connections.spawn(connection(stream, routes.clone(), head, stage.clone()));
-                    count(&service, connections.len());
+                    count(&*service, connections.len());
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a client could not connect");
@@ -79,7 +84,7 @@ pub async fn serve(
         tokio::select! {
             () = reached(&mut stage, Stage::Closed) => break,
             ended = connections.join_next() => {
-                count(&service, connections.len());
+                count(&*service, connections.len());
                 if ended.is_none() {
                     return;
                 }
@@ -87,11 +92,11 @@ pub async fn serve(
         }
     }
     connections.shutdown().await;
-    count(&service, 0);
+    count(&*service, 0);
 }
 
-fn count(service: &Service, connections: usize) {
-    service.metrics.connections.store(connections as u64, Ordering::Relaxed);
+fn count(service: &impl Counted, connections: usize) {
+    service.metrics().connections.store(connections as u64, Ordering::Relaxed);
 }
 
 /// Until the stage is this one or a later one. If nobody can change it any more, that is now.
@@ -100,8 +105,8 @@ async fn reached(stage: &mut watch::Receiver<Stage>, at_least: Stage) {
 }
 
 /// Tells a connection too many, as far as that goes without waiting for it.
-fn refuse(service: &Service, stream: TcpStream) {
-    service.metrics.reject(Rejected::Connections);
+fn refuse(service: &impl Counted, stream: TcpStream) {
+    service.metrics().reject(Rejected::Connections);
     let body = error_json("too many connections; try again in a moment", "server_error", None).to_string();
     let length = body.len();
     let answer = format!(

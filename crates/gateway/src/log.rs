@@ -71,7 +71,9 @@ fn claim(record: Record) -> Option<Vec<u8>> {
         | Record::Killed { .. }
         | Record::Revealed { .. }
         | Record::Checkpoint { .. }
-        | Record::Beacon { .. } => None,
+        | Record::Beacon { .. }
+        | Record::PassBegan { .. }
+        | Record::Passed(_) => None,
     }
 }
 

@@ -49,6 +49,43 @@ pub enum Record {
         /// See [`protocol::Beacon`].
         signed: Vec<u8>,
     },
+    /// A gateway that passes requests through was started. Its number begins the tags of the run.
+    PassBegan {
+        /// Commitment to the key that picks.
+        audit_key: [u8; 32],
+        /// Rate, and its floor.
+        rate_ppb: u64,
+        /// As above.
+        floor_ppb: u64,
+        /// Where requests go.
+        upstream: String,
+    },
+    /// A request and its answer passed through.
+    Passed(Box<Passed>),
+}
+
+/// Longest name of an upstream.
+pub const MAX_UPSTREAM_BYTES: usize = 256;
+
+/// What passed through: digests and counts, by the gateway's own eyes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Names the request.
+    pub tag: u64,
+    /// Whether it was picked. Nothing recomputes it: its verdict is Undecided, since there is no exact engine.
+    pub picked: bool,
+    /// See [`protocol::receipt::passed_request_digest`].
+    pub request: [u8; 32],
+    /// Of the bytes that went to the client.
+    pub response: [u8; 32],
+    /// Of the request's body.
+    pub request_bytes: u64,
+    /// To the client.
+    pub response_bytes: u64,
+    /// [`protocol::receipt::FinishCode::code`].
+    pub finish: String,
+    /// [`crate::sse::Flaw::code`], if the upstream's events were broken.
+    pub flaw: Option<String>,
 }
 
 /// What is fixed before an epoch's first answer. Its number in the log is the epoch's name.
@@ -123,6 +160,8 @@ impl Record {
             Self::Revealed { .. } => 5,
             Self::Checkpoint { .. } => 6,
             Self::Beacon { .. } => 7,
+            Self::PassBegan { .. } => 8,
+            Self::Passed(_) => 9,
         }
     }
 
@@ -171,6 +210,14 @@ impl Record {
                 out.unsigned(*epoch);
                 out.bytes(signed);
             }
+            Self::PassBegan { audit_key, rate_ppb, floor_ppb, upstream } => {
+                out.structure("pass-began", VERSION, 4);
+                out.bytes(audit_key);
+                out.unsigned(*rate_ppb);
+                out.unsigned(*floor_ppb);
+                out.text(upstream);
+            }
+            Self::Passed(passed) => passed.encode_into(&mut out),
         }
         out.into_bytes()
     }
@@ -217,10 +264,53 @@ impl Record {
                 let signed = decoder.bytes(MAX_BEACON_BYTES as u64, "a signed beacon")?.to_vec();
                 Self::Beacon { epoch, signed }
             }
-            _ => return Err(Error::UnknownName { offset: 0, expected: "a kind of record, 1 to 7" }),
+            8 => {
+                decoder.structure("pass-began", VERSION, 4)?;
+                Self::PassBegan {
+                    audit_key: decoder.bytes_exact("a commitment")?,
+                    rate_ppb: decoder.unsigned("a rate")?,
+                    floor_ppb: decoder.unsigned("a rate")?,
+                    upstream: decoder.text(MAX_UPSTREAM_BYTES as u64, "an upstream")?.to_owned(),
+                }
+            }
+            9 => Self::Passed(Box::new(Passed::decode_from(&mut decoder)?)),
+            _ => return Err(Error::UnknownName { offset: 0, expected: "a kind of record, 1 to 9" }),
         };
         decoder.finish()?;
         Ok(record)
+    }
+}
+
+impl Passed {
+    fn encode_into(&self, out: &mut Encoder) {
+        out.structure("passed", VERSION, 8);
+        out.unsigned(self.tag);
+        out.boolean(self.picked);
+        out.bytes(&self.request);
+        out.bytes(&self.response);
+        out.unsigned(self.request_bytes);
+        out.unsigned(self.response_bytes);
+        out.text(&self.finish);
+        match &self.flaw {
+            Some(flaw) => out.text(flaw),
+            None => out.null(),
+        }
+    }
+
+    fn decode_from(decoder: &mut Decoder<'_>) -> Result<Self, Error> {
+        decoder.structure("passed", VERSION, 8)?;
+        Ok(Self {
+            tag: decoder.unsigned("a tag")?,
+            picked: decoder.boolean("whether it was picked")?,
+            request: decoder.bytes_exact("a digest")?,
+            response: decoder.bytes_exact("a digest")?,
+            request_bytes: decoder.unsigned("a number of bytes")?,
+            response_bytes: decoder.unsigned("a number of bytes")?,
+            finish: decoder.text(MAX_CODE_BYTES, "a finish")?.to_owned(),
+            flaw: decoder.optional("a flaw or null", |decoder| {
+                Ok(decoder.text(MAX_CODE_BYTES, "a flaw or null")?.to_owned())
+            })?,
+        })
     }
 }
 
@@ -325,6 +415,16 @@ mod tests {
     #[test]
     fn records_have_one_byte_form() {
         let started = test_started();
+        let passed = Passed {
+            tag: 1,
+            picked: true,
+            request: [1; 32],
+            response: [2; 32],
+            request_bytes: 3,
+            response_bytes: 4,
+            finish: "delivered".into(),
+            flaw: None,
+        };
         let party = protocol::SigningKey::from_seed([1; 32]).verifying_key();
         let previous = Some(CheckpointDigest::from_bytes([3; 32]));
         let records = [
@@ -340,6 +440,9 @@ mod tests {
             Record::Revealed { epoch: 4, audit_key: [2; 32] },
             Record::Checkpoint { signed: vec![1, 2] },
             Record::Beacon { epoch: 1, signed: vec![3] },
+            Record::PassBegan { audit_key: [4; 32], rate_ppb: 5, floor_ppb: 1, upstream: "http://x".into() },
+            Record::Passed(Box::new(passed.clone())),
+            Record::Passed(Box::new(Passed { flaw: Some("cut".into()), ..passed })),
         ];
         for record in records {
             let bytes = record.encode();
@@ -347,7 +450,7 @@ mod tests {
             for cut in 0..bytes.len() {
                 assert!(Record::decode(record.kind(), &bytes[..cut]).is_err());
             }
-            for kind in (0..=8).filter(|kind| *kind != record.kind()) {
+            for kind in (0..=10).filter(|kind| *kind != record.kind()) {
                 assert!(Record::decode(kind, &bytes).is_err());
             }
         }

@@ -505,8 +505,14 @@ impl Service {
     }
 }
 
+impl crate::listen::Counted for Service {
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
 /// Milliseconds since 1970.
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

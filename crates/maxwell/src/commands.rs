@@ -9,6 +9,7 @@ mod generate;
 mod inspect;
 mod keygen;
 mod log;
+mod pass_through;
 mod pull;
 mod receipt;
 mod recompute;
@@ -83,6 +84,8 @@ pub(crate) enum Command {
     Up(up::UpArguments),
     /// The gateway alone, as a service; and its API keys
     Gateway(gateway::GatewayArguments),
+    /// A gateway in front of any other OpenAI-compatible server: receipts, and no verdicts
+    PassThrough(pass_through::PassThroughArguments),
     /// Check what a gateway wrote down
     Log(log::LogArguments),
     /// The inference server behind a gateway
@@ -122,6 +125,7 @@ impl Command {
             Self::Demo(arguments) => demo::run(&arguments, shell),
             Self::Up(arguments) => up::run(&arguments, shell),
             Self::Gateway(arguments) => gateway::run(&arguments, shell),
+            Self::PassThrough(arguments) => pass_through::run(&arguments, shell),
             Self::Log(arguments) => log::run(&arguments, shell),
             Self::Serve(arguments) => serve::run(&arguments, shell),
             Self::Recompute(arguments) => recompute::run(&arguments, shell),

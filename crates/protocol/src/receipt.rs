@@ -35,6 +35,9 @@ pub const REQUEST_CONTEXT: &str = "maxwell 2026-11 request digest v1";
 /// Domain of response digests (BLAKE3 `derive_key` context).
 pub const RESPONSE_CONTEXT: &str = "maxwell 2026-11 response digest v1";
 
+/// Domain of the digests of requests that are passed through (BLAKE3 `derive_key` context).
+pub const PASSED_REQUEST_CONTEXT: &str = "maxwell 2026-11 passed request digest v1";
+
 const STRUCTURE_TAG: &str = "maxwell.receipt";
 const FIELDS: u64 = 15;
 const REQUEST_TAG: &str = "maxwell.request";
@@ -110,6 +113,8 @@ pub enum FinishCode {
     ReaderLeft,
     /// The server broke off, or sent what the gateway refused.
     Failed,
+    /// Passed through up to where the server ended it; why it did is not known.
+    Delivered,
 }
 
 /// Why bytes are not the receipt of this gateway.
@@ -174,6 +179,18 @@ pub fn request_digest(
     encoder.bytes(client_seed.as_bytes());
     encoder.bytes(nonce.as_bytes());
     RequestDigest::from_bytes(blake3::derive_key(REQUEST_CONTEXT, &encoder.into_bytes()))
+}
+
+/// Digest of a request that is passed through as it is: BLAKE3 `derive_key` in [`PASSED_REQUEST_CONTEXT`] over
+/// `["maxwell.passed-request", 1, method, path, body, nonce]`.
+pub fn passed_request_digest(method: &str, path: &str, body: &[u8], nonce: &Nonce) -> RequestDigest {
+    let mut encoder = Encoder::new();
+    encoder.structure("maxwell.passed-request", 1, REQUEST_FIELDS);
+    encoder.text(method);
+    encoder.text(path);
+    encoder.bytes(body);
+    encoder.bytes(nonce.as_bytes());
+    RequestDigest::from_bytes(blake3::derive_key(PASSED_REQUEST_CONTEXT, &encoder.into_bytes()))
 }
 
 /// Digest of a response as it is streamed: BLAKE3 `derive_key` in [`RESPONSE_CONTEXT`] over all bytes. How they were
@@ -359,8 +376,15 @@ impl ReceiptMode {
 }
 
 impl FinishCode {
-    const ALL: [Self; 6] =
-        [Self::EndToken, Self::Length, Self::ContextFull, Self::OutOfRange, Self::ReaderLeft, Self::Failed];
+    const ALL: [Self; 7] = [
+        Self::EndToken,
+        Self::Length,
+        Self::ContextFull,
+        Self::OutOfRange,
+        Self::ReaderLeft,
+        Self::Failed,
+        Self::Delivered,
+    ];
 
     /// Stable machine name; that of the [`FinishReason`] where there is one.
     pub const fn code(self) -> &'static str {
@@ -371,6 +395,7 @@ impl FinishCode {
             Self::OutOfRange => "out_of_range",
             Self::ReaderLeft => "reader_left",
             Self::Failed => "failed",
+            Self::Delivered => "delivered",
         }
     }
 
@@ -378,7 +403,8 @@ impl FinishCode {
     pub const fn is_complete(self) -> bool {
         match self {
             Self::EndToken | Self::Length | Self::ContextFull | Self::OutOfRange | Self::ReaderLeft => true,
-            Self::Failed => false,
+            // Of an answer whose end is unknown there is no claim.
+            Self::Failed | Self::Delivered => false,
         }
     }
 

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
+pub(super) use self::keys::read as read_api_keys;
+
 use self::keys::KeysArguments;
 use self::ready::Ready;
 use super::Shell;

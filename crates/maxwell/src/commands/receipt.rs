@@ -116,7 +116,9 @@ fn prove(bytes: &[u8], key: &VerifyingKey, receipt: &Receipt) -> Result<Proved, 
 fn accepted(receipt: &Receipt, response_checked: bool, proved: Option<&Proved>) -> Finished {
     let mode = match receipt.mode {
         ReceiptMode::Exact => "exact: `maxwell check` on the claim tells whether the model ran",
-        ReceiptMode::PassThrough => "pass-through: nothing here tells whether the model ran",
+        ReceiptMode::PassThrough => {
+            "pass-through: this proves delivery, not computation; nothing here tells whether a model ran"
+        }
     };
     let response = if response_checked { "is the given one" } else { "not checked: no --response was given" };
     let claim = receipt.claim.map_or_else(|| "none".to_owned(), |claim| claim.to_string());

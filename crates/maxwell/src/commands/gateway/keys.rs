@@ -144,7 +144,7 @@ fn shown(key: &ApiKey) -> Value {
 }
 
 /// Reads a file of keys.
-pub(super) fn read(path: &Path) -> anyhow::Result<ApiKeys> {
+pub(in crate::commands) fn read(path: &Path) -> anyhow::Result<ApiKeys> {
     let bytes = read_bounded(path, MAX_API_KEYS_BYTES)?;
     ApiKeys::decode(&bytes).with_context(|| path.display().to_string())
 }
