@@ -221,6 +221,12 @@ fn asked(wanted: &Wanted, prompt_ids: &[u32]) -> Asked {
     }
 }
 
+/// What a client sees of an answer besides its text.
+fn answer_of(tag: u64, wanted: &Wanted, chat: bool) -> Answer {
+    let id = format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" });
+    Answer { id, created: unix_ms() / 1000, model: wanted.model.clone(), chat }
+}
+
 impl Service {
     /// Ends the epoch of an earlier run, begins one, and takes the log over. Blocks on the disk.
     ///
@@ -425,8 +431,6 @@ impl Service {
         // From here on nothing waits, so a client that leaves cannot stop it half done.
         retry.iter().for_each(|retry| retry.asked(nonce));
         lock(&self.receipts).pending.insert(tag);
-        let id = format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" });
-        let answer = Answer { id, created: unix_ms() / 1000, model: wanted.model.clone(), chat };
         let (sink, body) = Sink::of(wanted.stream);
         let session = Session {
             service: Arc::clone(self),
@@ -434,7 +438,7 @@ impl Service {
             nonce,
             retry,
             templated: chat,
-            answer,
+            answer: answer_of(tag, &wanted, chat),
             sink,
             filter: StopFilter::new(wanted.stops.clone()),
             wanted,

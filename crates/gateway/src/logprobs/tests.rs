@@ -3,7 +3,7 @@
 use super::*;
 
 fn shown(bytes: &[u8], below: u32, start: usize) -> ShownLogprobs {
-    let top = vec![(b"a".to_vec(), 693_147), (vec![0xff], 1_000_001)];
+    let top = vec![(b"a".to_vec(), 751_347), (vec![0xff], 1_000_001)];
     ShownLogprobs { chosen: (bytes.to_vec(), below), top, start, start_characters: start }
 }
 
@@ -11,7 +11,7 @@ fn shown(bytes: &[u8], below: u32, start: usize) -> ShownLogprobs {
 fn a_conversation() {
     let one = |token: &str, logprob: f64, bytes: &[u8]| json!({ "token": token, "logprob": logprob, "bytes": bytes });
     let mut token = one("ß", 0.0, &[0xc3, 0x9f]);
-    token["top_logprobs"] = json!([one("a", -0.693147, b"a"), one("\u{fffd}", -1.000001, &[0xff])]);
+    token["top_logprobs"] = json!([one("a", -0.751347, b"a"), one("\u{fffd}", -1.000001, &[0xff])]);
     assert_eq!(
         logprobs_json(true, &[shown("ß".as_bytes(), 0, 0)]),
         json!({ "content": [token], "refusal": null })
@@ -23,14 +23,14 @@ fn a_conversation() {
 
 #[test]
 fn a_text() {
-    let top = json!({ "a": -0.693147, "bytes:\\xff": -1.000001 });
+    let top = json!({ "a": -0.751347, "bytes:\\xff": -1.000001 });
     let mut with_itself = top.clone();
     with_itself["b"] = json!(-2.0);
     assert_eq!(
-        logprobs_json(false, &[shown(b"a", 693_147, 0), shown(b"b", 2_000_000, 1)]),
+        logprobs_json(false, &[shown(b"a", 751_347, 0), shown(b"b", 2_000_000, 1)]),
         json!({
             "tokens": ["a", "b"],
-            "token_logprobs": [-0.693147, -2.0],
+            "token_logprobs": [-0.751347, -2.0],
             "top_logprobs": [top, with_itself],
             "text_offset": [0, 1],
         })

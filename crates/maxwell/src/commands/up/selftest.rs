@@ -47,7 +47,7 @@ pub(super) async fn run(
     loop {
         while waiting.len() < TOGETHER && sent < arguments.requests && !over() {
             // Of one prompt, so that each prompt comes again in the same form.
-            let with_logprobs = sent as usize % PROMPTS.len() == 0;
+            let with_logprobs = (sent as usize).is_multiple_of(PROMPTS.len());
             let body = json!({
                 "model": model,
                 "messages": [{ "role": "user", "content": PROMPTS[sent as usize % PROMPTS.len()] }],
