@@ -103,7 +103,7 @@ fn fits(query: &[i32], head: &HeadCache) -> bool {
 
 /// `model::ops::attention::divide_round` for all of `numerators` by one multiplication each. `z` is at least
 /// the table's first entry, hence above 1, and |numerator| <= z * 2^15.
-fn divide(numerators: &[i64], z: u64, out: &mut [i32]) {
+pub fn divide(numerators: &[i64], z: u64, out: &mut [i32]) {
     const OFFSET: u32 = 16;
     let reciprocal = u64::MAX / z;
     let half_and_offset = ((z >> 1) + (z << OFFSET)).cast_signed();

@@ -1,3 +1,5 @@
 //! Integration tests of `evidence` through its public items.
 
+mod audit;
+mod cheats;
 mod replay;
