@@ -6,5 +6,6 @@ mod error;
 pub mod field;
 pub mod freivalds;
 pub mod replay;
+pub mod trace;
 
 pub use self::error::Error;

@@ -66,7 +66,7 @@ pub use error::Error;
 pub use fingerprint::{FingerprintPoint, LogitFingerprint};
 pub use id::{
     ChainHash, CheckpointDigest, ClaimDigest, ClientSeed, InputDigest, KeyId, MerkleHash, ModelCommitment,
-    Nonce, RequestDigest, ResponseDigest, Seed, TemplateDigest,
+    Nonce, RequestDigest, ResponseDigest, Seed, TemplateDigest, TraceRoot,
 };
 pub use keys::{Signature, SigningKey, VerifyingKey};
 pub use logprobs::{Logprobs, TokenLogprobs};
