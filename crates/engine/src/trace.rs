@@ -54,7 +54,8 @@ pub struct OperationTrace {
 pub struct BlockTrace {
     /// The block; the number of blocks for what is behind the last one.
     pub block: usize,
-    /// As [`TraceOperation::BLOCK`], or [`TraceOperation::HEAD`].
+    /// As [`TraceOperation::BLOCK`], or [`TraceOperation::HEAD`]; the residual alone where the block was not chosen, but
+    /// the one before it.
     pub operations: Vec<OperationTrace>,
 }
 
@@ -197,18 +198,23 @@ pub struct Tracer<'e> {
     ids: Vec<u32>,
     logits_from: usize,
     chunk: usize,
-    blocks: Vec<usize>,
+    /// Block, and whether all of it is wanted.
+    blocks: Vec<(usize, bool)>,
 }
 
 impl<'e> Tracer<'e> {
     /// The trace of `ids`, logits from position `logits_from` on, `chunk` tokens at a time, of these blocks (the number
-    /// of blocks for what is behind the last one).
+    /// of blocks for what is behind the last one), and of the residuals that leave them.
     #[must_use]
     pub fn new(engine: &'e Engine, ids: &[u32], logits_from: usize, chunk: usize, blocks: &[usize]) -> Self {
         let (cache, chunk) = (engine.new_cache(), chunk.max(1));
-        let mut blocks = blocks.to_vec();
-        blocks.sort_unstable();
-        blocks.dedup();
+        let total = engine.model().config.blocks as usize;
+        let blocks = (0..=total).filter_map(|block| {
+            let follows = block.checked_sub(1).is_some_and(|before| blocks.contains(&before));
+            let is_chosen = blocks.contains(&block);
+            (is_chosen || follows).then_some((block, is_chosen))
+        });
+        let blocks = blocks.collect();
         Self { engine, cache, ids: ids.to_vec(), logits_from, chunk, blocks }
     }
 
@@ -222,14 +228,16 @@ impl<'e> Tracer<'e> {
     fn empty(&self, start: usize, count: usize) -> ChunkTrace {
         let model = self.engine.model();
         let total = model.config.blocks as usize;
-        let block = |block: &usize| {
+        let block = |(block, is_chosen): &(usize, bool)| {
             let operation = |operation: &TraceOperation| {
                 OperationTrace::new((start..start + count).map(|position| {
                     let is_there = *operation != TraceOperation::Logits || position >= self.logits_from;
                     if is_there { width(model, *block, *operation, position) } else { 0 }
                 }))
             };
-            let operations = BlockTrace::operations_of(*block, total).iter().map(operation).collect();
+            let operations = BlockTrace::operations_of(*block, total);
+            let operations = if *is_chosen { operations } else { &operations[..1] };
+            let operations = operations.iter().map(operation).collect();
             BlockTrace { block: *block, operations }
         };
         ChunkTrace { start, count, blocks: self.blocks.iter().map(block).collect() }

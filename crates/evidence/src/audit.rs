@@ -110,6 +110,8 @@ pub struct Auditor<'a, F: CheckField> {
     logits_from: usize,
     /// (block, key/value head)
     heads: Vec<Vec<HeadState<F>>>,
+    /// Blocks that are audited, in order; the number of blocks for what is behind the last one.
+    parts: Vec<usize>,
     next: usize,
     /// The first position at which the trace ends: a fault, or a value out of range.
     end: Option<(usize, TraceEnd)>,
@@ -131,7 +133,7 @@ pub struct AuditCoins {
 }
 
 impl<'a, F: CheckField> Auditor<'a, F> {
-    /// An audit of `claim`, or the verdict where none of the model's numbers are needed for it.
+    /// An audit of the whole of `claim`, or the verdict where none of the model's numbers are needed for it.
     ///
     /// # Errors
     /// The verdict.
@@ -141,11 +143,29 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         claim: &'a Claim,
         coins: AuditCoins,
     ) -> Result<Self, Verdict> {
+        let parts: Vec<usize> = (0..=subject.model.tensors.blocks.len()).collect();
+        Self::of_parts(subject, prepared, claim, coins, &parts)
+    }
+
+    /// An audit of some blocks only, for all tokens. It says nothing about a trace that was not bound before the parts
+    /// were drawn, and finds a wrong block only if it is among them. Of a claim that left the range all are audited,
+    /// since behind that place a trace has no meaning.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_parts(
+        subject: &'a AuditModel,
+        prepared: &'a Prepared<F>,
+        claim: &'a Claim,
+        coins: AuditCoins,
+        parts: &[usize],
+    ) -> Result<Self, Verdict> {
         let AuditModel { model, rules, sampler } = subject;
         if let Some(verdict) = before_replay(model, claim, None) {
             return Err(verdict);
         }
         let feed = Feed::new(model, claim);
+        let is_whole = feed.out_of_range_claimed.is_some();
         let heads = model.config.kv_heads as usize;
         let state = |block: usize| {
             (0..heads).map(|head| HeadState::new(&coins.attention, &model.config, block, head)).collect()
@@ -158,10 +178,19 @@ impl<'a, F: CheckField> Auditor<'a, F> {
             logits_from: claim.prompt_ids.len().saturating_sub(1),
             feed,
             heads: (0..model.tensors.blocks.len()).map(state).collect(),
+            parts: (0..=model.tensors.blocks.len())
+                .filter(|block| is_whole || parts.contains(block))
+                .collect(),
             next: 0,
             end: None,
             computed: Vec::new(),
         })
+    }
+
+    /// What is audited.
+    #[must_use]
+    pub fn parts(&self) -> &[usize] {
+        &self.parts
     }
 
     /// Tokens that are not audited yet.
@@ -175,33 +204,69 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         if self.end.is_some() {
             return;
         }
-        let blocks = self.model.tensors.blocks.len();
-        let is_next = trace.start == self.next
-            && (1..=self.missing()).contains(&trace.count)
-            && trace.blocks.iter().map(|block| block.block).eq(0..=blocks);
-        if !is_next {
-            let place =
-                TracePlace { position: number(self.next), block: 0, operation: TraceOperation::Residual };
-            self.stop(self.next, TraceEnd::Fault(place, TraceFault::Length));
-            return;
+        let mut rows = Vec::new();
+        if !self.is_next(trace) {
+            return self.stop(self.next, self.at(self.next, 0, TraceFault::Length));
         }
         for head in self.heads.iter_mut().flatten() {
             head.draw(trace.count);
         }
-        let formats = &self.model.formats;
-        let mut rows: Vec<Row<F>> = (self.next..self.next + trace.count)
-            .map(|position| {
-                let scale = self.model.recipe.embedding_scale;
-                let id = self.feed.ids[position];
-                let x = embedding(&self.model.tensors.embedding, id, formats.residual, scale);
-                Row::new(position, x.into_iter().map(|v| v as i32).collect())
-            })
-            .collect();
-        for block in 0..blocks {
-            self.audit_block(block, trace, &mut rows);
+        let blocks = self.model.tensors.blocks.len();
+        for (number, block) in self.parts.clone().into_iter().enumerate() {
+            let follows = number.checked_sub(1).is_some_and(|before| self.parts[before] + 1 == block);
+            if !follows {
+                rows = self.entering(block, trace);
+            }
+            if block == blocks {
+                self.audit_head(trace, &rows);
+            } else {
+                self.audit_block(block, trace, &mut rows);
+                if self.parts.get(number + 1) != Some(&(block + 1)) {
+                    self.compare(block + 1, trace, &rows);
+                }
+            }
         }
-        self.audit_head(trace, &rows);
         self.next += trace.count;
+    }
+
+    /// Whether these are the next tokens, of the blocks that are audited and of the residuals that leave them.
+    fn is_next(&self, trace: &ChunkTrace) -> bool {
+        let blocks = 0..=self.model.tensors.blocks.len();
+        let is_part = |block: &usize| self.parts.binary_search(block).is_ok();
+        let wanted = blocks.filter(|b| is_part(b) || b.checked_sub(1).is_some_and(|before| is_part(&before)));
+        trace.start == self.next
+            && (1..=self.missing()).contains(&trace.count)
+            && trace.blocks.iter().map(|block| block.block).eq(wanted)
+    }
+
+    /// What enters a block: the embedding, or what the trace says.
+    fn entering(&mut self, block: usize, trace: &ChunkTrace) -> Vec<Row<F>> {
+        let mut rows = Vec::with_capacity(trace.count);
+        let end = self.end.map_or(usize::MAX, |(position, _)| position);
+        for position in (self.next..self.next + trace.count).take_while(|position| *position < end) {
+            let entered = if block == 0 {
+                let (scale, stream) = (self.model.recipe.embedding_scale, self.model.formats.residual);
+                Ok(embedding(&self.model.tensors.embedding, self.feed.ids[position], stream, scale))
+            } else {
+                self.token(block, trace, position).entering()
+            };
+            match entered {
+                Ok(x) => rows.push(Row::new(position, x.into_iter().map(|v| v as i32).collect())),
+                Err((position, end)) => {
+                    self.stop(position, end);
+                    break;
+                }
+            }
+        }
+        rows
+    }
+
+    /// Compares what leaves the block before with what the trace says.
+    fn compare(&mut self, block: usize, trace: &ChunkTrace, rows: &[Row<F>]) {
+        let differs = |row: &Row<F>| self.token(block, trace, row.position).residual(row).err();
+        if let Some((position, end)) = rows.iter().find_map(differs) {
+            self.stop(position, end);
+        }
     }
 
     fn audit_block(&mut self, block: usize, trace: &ChunkTrace, rows: &mut Vec<Row<F>>) {
@@ -229,7 +294,7 @@ impl<'a, F: CheckField> Auditor<'a, F> {
             rules: self.rules,
             prepared: self.prepared,
             block,
-            operations: &trace.blocks[block].operations,
+            operations: trace.blocks.iter().find(|b| b.block == block).map_or(&[], |b| &b.operations),
             position,
             index: position - trace.start,
         }
@@ -258,26 +323,32 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         }
     }
 
-    /// The verdict, when there is nothing more to audit.
+    /// The verdict, when there is nothing more to audit. Of parts: whether they are those of an honest run.
     ///
     /// # Errors
     /// As [`crate::replay::replay`].
     pub fn finish(self) -> Result<Verdict, Error> {
-        let out_of_range = match self.end {
-            Some((_, TraceEnd::Fault(place, fault))) => {
+        let missing = self.at(self.next, 0, TraceFault::Length);
+        let end = self.end.map(|(_, end)| end).or((self.missing() > 0).then_some(missing));
+        let out_of_range = match (end, self.end) {
+            (Some(TraceEnd::Fault(place, fault)), _) => {
                 return Ok(Verdict::Reject(Reason::ExecutionTrace { place, fault }));
             }
-            Some((position, TraceEnd::OutOfRange)) => Some(number(position)),
-            None if self.missing() > 0 => {
-                let (position, operation) = (number(self.next), TraceOperation::Residual);
-                let place = TracePlace { position, block: 0, operation };
-                let fault = TraceFault::Length;
-                return Ok(Verdict::Reject(Reason::ExecutionTrace { place, fault }));
-            }
-            None => None,
+            (Some(TraceEnd::OutOfRange), Some((position, _))) => Some(number(position)),
+            _ => None,
         };
-        let replayed = Replayed { computed: self.computed, out_of_range };
-        after_replay(self.model, &self.feed, &replayed)
+        if self.parts.last() == Some(&self.model.tensors.blocks.len()) {
+            let replayed = Replayed { computed: self.computed, out_of_range };
+            return after_replay(self.model, &self.feed, &replayed);
+        }
+        let claimed = self.feed.out_of_range_claimed;
+        let reason = Reason::OutOfRange { claimed, computed: out_of_range };
+        Ok(if out_of_range.is_some() { Verdict::Reject(reason) } else { Verdict::Accept })
+    }
+
+    fn at(&self, position: usize, block: usize, fault: TraceFault) -> TraceEnd {
+        let (position, block) = (number(position), number(block));
+        TraceEnd::Fault(TracePlace { position, block, operation: TraceOperation::Residual }, fault)
     }
 }
 

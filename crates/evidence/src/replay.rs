@@ -138,7 +138,7 @@ pub(crate) struct Replayed {
 /// What is fed to the model to replay a claim.
 pub(crate) struct Feed<'c> {
     claim: &'c Claim,
-    out_of_range_claimed: Option<u32>,
+    pub(crate) out_of_range_claimed: Option<u32>,
     /// Prompt and outputs.
     pub(crate) ids: Vec<u32>,
     first_seen: BTreeMap<u32, usize>,

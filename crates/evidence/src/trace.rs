@@ -4,7 +4,9 @@
 //! A leaf's content is the blake3 hash (derive_key in [`LEAF_CONTEXT`]) of its place and its numbers; the tree above is
 //! that of RFC 6962. How many leaves there are follows from the claim and the model, never from a prover.
 
-use engine::trace::{BlockTrace, ChunkTrace};
+use std::collections::BTreeMap;
+
+use engine::trace::{BlockTrace, ChunkTrace, OperationTrace};
 use model::Model;
 use protocol::id::MerkleHash;
 use protocol::trace::{TraceFault, TraceOperation, TracePlace};
@@ -141,14 +143,108 @@ impl TraceTree {
             .then(|| TraceRoot::from_bytes(*merkle::root(&self.leaves).as_bytes()))
     }
 
+    /// Ready to open leaves, once all chunks are there.
+    #[must_use]
+    pub fn finish(self) -> Option<TraceOpener> {
+        let root = self.root()?;
+        let mut opener = TraceOpener { shape: self.shape, root, nodes: BTreeMap::new() };
+        opener.add(&self.leaves, 0);
+        Some(opener)
+    }
+}
+
+/// A finished tree with its inner nodes, for many openings.
+#[derive(Clone, Debug)]
+pub struct TraceOpener {
+    shape: TraceShape,
+    root: TraceRoot,
+    /// Hashes of the subtrees by their first leaf and number of leaves.
+    nodes: BTreeMap<(usize, usize), MerkleHash>,
+}
+
+impl TraceOpener {
+    /// What a claim commits to.
+    #[must_use]
+    pub fn root(&self) -> TraceRoot {
+        self.root
+    }
+
     /// Numbers of one leaf with their path; `trace` must hold them.
     #[must_use]
     pub fn open(&self, trace: &ChunkTrace, place: LeafPlace) -> Option<Opening> {
         let index = self.shape.index(place)?;
         let mut opening = Opening::numbers_of(trace, self.shape, place)?;
-        opening.path = merkle::inclusion_path(&self.leaves, u64::try_from(index).ok()?)?;
+        let (mut start, mut count) = (0, self.shape.leaves());
+        while count > 1 {
+            let left = count.next_power_of_two() / 2;
+            let other = if index < start + left {
+                let other = (start + left, count - left);
+                count = left;
+                other
+            } else {
+                let other = (start, left);
+                (start, count) = (start + left, count - left);
+                other
+            };
+            opening.path.push(*self.nodes.get(&other)?);
+        }
+        opening.path.reverse();
         Some(opening)
     }
+
+    fn add(&mut self, leaves: &[MerkleHash], start: usize) -> MerkleHash {
+        let hash = match leaves {
+            [leaf] => *leaf,
+            _ => {
+                let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+                let left_hash = self.add(left, start);
+                merkle::node_hash(&left_hash, &self.add(right, start + left.len()))
+            }
+        };
+        self.nodes.insert((start, leaves.len()), hash);
+        hash
+    }
+}
+
+/// The leaves that an audit of these parts needs: all of their operations, and the residuals that leave them.
+#[must_use]
+pub fn places_of(shape: TraceShape, parts: &[usize]) -> Vec<LeafPlace> {
+    let mut places = Vec::new();
+    for chunk in 0..shape.tokens.div_ceil(LEAF_TOKENS) {
+        for block in 0..=shape.blocks {
+            let follows = block.checked_sub(1).is_some_and(|before| parts.contains(&before));
+            let operations = BlockTrace::operations_of(block, shape.blocks);
+            let wanted =
+                if parts.contains(&block) { operations } else { &operations[..usize::from(follows)] };
+            places.extend(wanted.iter().map(|operation| LeafPlace { chunk, block, operation: *operation }));
+        }
+    }
+    places
+}
+
+/// Puts the numbers of [`places_of`] together again. `None` if they are others, or in another order.
+#[must_use]
+pub fn gather(shape: TraceShape, parts: &[usize], openings: Vec<Opening>) -> Option<ChunkTrace> {
+    let places = places_of(shape, parts);
+    if !openings.iter().map(|opening| opening.place).eq(places.iter().copied()) {
+        return None;
+    }
+    let mut blocks: BTreeMap<usize, Vec<OperationTrace>> = BTreeMap::new();
+    for opening in openings {
+        let operations = BlockTrace::operations_of(opening.place.block, shape.blocks);
+        let number = operations.iter().position(|operation| *operation == opening.place.operation)?;
+        let rows = blocks.entry(opening.place.block).or_default();
+        if rows.len() <= number {
+            rows.push(OperationTrace { values: Vec::new(), starts: vec![0] });
+        }
+        let operation = rows.get_mut(number)?;
+        for row in opening.rows {
+            operation.values.extend(row);
+            operation.starts.push(operation.values.len());
+        }
+    }
+    let blocks = blocks.into_iter().map(|(block, operations)| BlockTrace { block, operations }).collect();
+    Some(ChunkTrace { start: 0, count: shape.tokens, blocks })
 }
 
 /// Compares a whole trace with the root that the claim is committed to.

@@ -173,7 +173,12 @@ fn chosen_blocks_are_those_of_the_whole_trace() {
     let chosen: Vec<ChunkTrace> = Tracer::new(&engine, &ids, 30, 10, &[6, 1, 3, 1]).collect();
     assert_eq!(whole.len(), 4);
     for (whole, chosen) in whole.iter().zip(&chosen) {
-        let expected = [1, 3, 6].map(|block| whole.blocks[block].clone());
+        // Of the blocks behind them what enters.
+        let expected = [(1, true), (2, false), (3, true), (4, false), (6, true)].map(|(block, is_chosen)| {
+            let mut block = whole.blocks[block].clone();
+            block.operations.truncate(if is_chosen { 10 } else { 1 });
+            block
+        });
         assert_eq!(chosen.blocks, expected);
     }
     let logits = &whole[3].blocks[6].operations[1];

@@ -119,7 +119,15 @@ impl<F: CheckField> TokenAudit<'_, F> {
         Ok(Some(logits))
     }
 
-    fn residual(&self, row: &Row<F>) -> Result<(), Stop> {
+    /// The residual stream that enters the block, as the trace says.
+    pub(super) fn entering(&self) -> Result<Vec<i64>, Stop> {
+        let found = self.row(TraceOperation::Residual)?;
+        self.bound(TraceOperation::Residual, found, RESIDUAL_LIMIT_BITS)?;
+        Ok(found.to_vec())
+    }
+
+    /// Whether it is what the block before gave.
+    pub(super) fn residual(&self, row: &Row<F>) -> Result<(), Stop> {
         let found = self.row(TraceOperation::Residual)?;
         let is_same = found.iter().zip(&row.x).all(|(found, x)| *found == i64::from(*x));
         if is_same { Ok(()) } else { Err(self.fault(TraceOperation::Residual, TraceFault::Carried)) }

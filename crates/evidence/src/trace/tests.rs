@@ -14,7 +14,9 @@ use protocol::TraceRoot;
 use protocol::merkle::MerkleReason;
 use protocol::trace::{TraceFault, TraceOperation};
 
-use super::{LEAF_TOKENS, LeafPlace, Opening, OpeningError, TraceCheck, TraceShape, TraceTree};
+use super::{
+    LEAF_TOKENS, LeafPlace, Opening, OpeningError, TraceCheck, TraceShape, TraceTree, gather, places_of,
+};
 
 const TOKENS: usize = 22;
 
@@ -56,6 +58,8 @@ fn every_leaf_opens_to_the_root() {
     let trace = whole(&engine, TOKENS);
     let tree = tree(shape, &trace);
     let root = tree.root().expect("complete");
+    let tree = tree.finish().expect("complete");
+    assert_eq!(tree.root(), root);
     let places = places(shape);
     assert_eq!((places.len(), shape.leaves()), (6 * 22, 6 * 22));
     for (index, place) in places.iter().enumerate() {
@@ -108,7 +112,8 @@ fn no_changed_byte_of_an_opening_is_accepted() {
     let shape = TraceShape::new(engine.model(), TOKENS);
     let trace = whole(&engine, TOKENS);
     let tree = tree(shape, &trace);
-    let root = tree.root().expect("complete");
+    let tree = tree.finish().expect("complete");
+    let root = tree.root();
     let mut random = SplitMix64::new(8);
     let mut trials = 0;
     for place in [
@@ -177,4 +182,29 @@ fn another_trace_is_not_the_committed_one() {
     let mut changed = trace.clone();
     changed[2].blocks[1].operations[9].values[0] += 1;
     assert_eq!(check(&changed, &root), Some(TraceFault::Commitment));
+}
+
+/// What is opened for some parts is what a pass that records them gives.
+#[test]
+fn openings_of_parts_make_their_trace() {
+    let engine = engine();
+    let shape = TraceShape::new(engine.model(), TOKENS);
+    let trace = whole(&engine, TOKENS);
+    let opener = tree(shape, &trace).finish().expect("complete");
+    let ids: Vec<u32> = (0..TOKENS as u32).map(|i| i * 7 + 3).collect();
+    for parts in [vec![0], vec![1], vec![2], vec![0, 2], vec![0, 1, 2], vec![]] {
+        let open = |place: &LeafPlace| opener.open(&trace[0], *place).expect("there");
+        let openings: Vec<Opening> = places_of(shape, &parts).iter().map(open).collect();
+        assert!(openings.iter().all(|opening| opening.verify(shape, &opener.root()).is_ok()));
+        let expected = Tracer::new(&engine, &ids, 15, TOKENS, &parts).next().expect("tokens");
+        assert_eq!(gather(shape, &parts, openings.clone()), Some(expected));
+        if openings.len() > 1 {
+            let mut swapped = openings.clone();
+            swapped.swap(0, 1);
+            assert_eq!(gather(shape, &parts, swapped), None);
+            let mut repeated = openings;
+            repeated[1] = repeated[0].clone();
+            assert_eq!(gather(shape, &parts, repeated), None);
+        }
+    }
 }

@@ -2,4 +2,5 @@
 
 mod audit;
 mod cheats;
+mod parts;
 mod replay;
