@@ -28,7 +28,12 @@ use crate::replay::{Computed, Feed, Replayed, after_replay, before_replay, compu
 
 mod attention;
 mod rules;
+mod run;
 mod token;
+
+pub use self::run::{
+    audit_designated, audit_parts, audit_public, designated_bits_adaptive, draw_parts, public_coins, shape_of,
+};
 
 /// Who may believe the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

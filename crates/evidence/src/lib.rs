@@ -5,6 +5,7 @@ pub mod audit;
 mod error;
 pub mod field;
 pub mod freivalds;
+pub mod ladder;
 pub mod replay;
 pub mod trace;
 

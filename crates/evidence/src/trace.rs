@@ -6,12 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use engine::trace::{BlockTrace, ChunkTrace, OperationTrace};
+use engine::Engine;
+use engine::trace::{BlockTrace, ChunkTrace, OperationTrace, Tracer};
 use model::Model;
 use protocol::id::MerkleHash;
 use protocol::trace::{TraceFault, TraceOperation, TracePlace};
-use protocol::{TraceRoot, merkle};
+use protocol::{Claim, TraceRoot, merkle};
 use rayon::prelude::*;
+
+use crate::audit::transcript;
 
 mod opening;
 #[cfg(test)]
@@ -21,6 +24,8 @@ pub use self::opening::{MAX_OPENING_BYTES, Opening, OpeningError};
 
 /// Tokens of a leaf: few, so that an opening is small.
 pub const LEAF_TOKENS: usize = 4;
+/// Tokens of a trace in memory at once; a multiple of [`LEAF_TOKENS`].
+const COMMIT_TOKENS: usize = 32;
 /// blake3 `derive_key` context of a leaf.
 pub const LEAF_CONTEXT: &str = "maxwell 2026-11 trace leaf v1";
 
@@ -151,6 +156,15 @@ impl TraceTree {
         opener.add(&self.leaves, 0);
         Some(opener)
     }
+}
+
+/// Runs a claim's tokens again and commits to every number inside. `None` for a claim that has no tokens to run.
+#[must_use]
+pub fn commit(engine: &Engine, claim: &Claim) -> Option<TraceOpener> {
+    let (ids, from) = transcript(engine.model(), claim);
+    let mut tree = TraceTree::new(TraceShape::new(engine.model(), ids.len()));
+    let is_whole = Tracer::whole(engine, &ids, from, COMMIT_TOKENS).all(|chunk| tree.push(&chunk));
+    if is_whole && !ids.is_empty() { tree.finish() } else { None }
 }
 
 /// A finished tree with its inner nodes, for many openings.

@@ -1,5 +1,6 @@
 //! The commands and their common arguments. One file per command; nothing here may do a command's work.
 
+mod audit;
 mod bench;
 mod check;
 mod coverage;
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     Generate(generate::GenerateArguments),
     /// Replay a claim and judge it
     Check(check::CheckArguments),
+    /// Judge a claim by the cheapest check that is enough, without a replay where it can
+    Audit(audit::AuditArguments),
     /// Plan how many answers to check: what a share of checks proves, and what it costs
     Coverage(coverage::CoverageArguments),
     /// See an honest claim accepted and five cheats rejected
@@ -121,6 +124,7 @@ impl Command {
             Self::Inspect(arguments) => inspect::run(&arguments, shell),
             Self::Generate(arguments) => generate::run(&arguments, shell),
             Self::Check(arguments) => check::run(&arguments, shell),
+            Self::Audit(arguments) => audit::run(&arguments, shell),
             Self::Coverage(arguments) => coverage::run(&arguments, shell),
             Self::Demo(arguments) => demo::run(&arguments, shell),
             Self::Up(arguments) => up::run(&arguments, shell),

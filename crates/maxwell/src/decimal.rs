@@ -16,6 +16,11 @@ pub(crate) fn ppm(text: &str) -> Result<u32, String> {
     fixed(text, 6)
 }
 
+/// Parts per billion: `0.999999` is 999999000.
+pub(crate) fn ppb(text: &str) -> Result<u32, String> {
+    fixed(text, 9)
+}
+
 /// A decimal number with at most `places` digits behind the point, times 10^places.
 fn fixed(text: &str, places: usize) -> Result<u32, String> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));

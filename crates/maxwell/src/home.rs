@@ -28,6 +28,7 @@ const TEMPORARY: &str = "pull-";
 /// | `models/NAME/model.gguf`, `model.json` | a pulled model |
 /// | `formats/KEY.cbor` | calibrated formats of a file |
 /// | `commitments/HEX.json` | where the model with this commitment is |
+/// | `audit/key`, `audit/HEX.vectors` | secret vectors for audits of a model, sealed; nobody else may read them |
 /// | `downloads/` | a package between download and import |
 /// | `temporary/` | work in progress, removed by the next pull |
 /// | `demo/` | the demo's claim |
@@ -80,6 +81,16 @@ impl Home {
     /// Packages between download and import.
     pub(crate) fn downloads(&self) -> PathBuf {
         self.root.join("downloads")
+    }
+
+    /// The key that seals audit vectors.
+    pub(crate) fn audit_key(&self) -> PathBuf {
+        self.root.join("audit").join("key")
+    }
+
+    /// Sealed audit vectors for a model.
+    pub(crate) fn audit_vectors(&self, commitment: &ModelCommitment) -> PathBuf {
+        self.root.join("audit").join(format!("{commitment}.vectors"))
     }
 
     /// A folder for one purpose that keeps nothing of worth.

@@ -187,6 +187,11 @@ pub enum Missing {
     /// An arithmetic that this build does not have.
     #[error("this build does not compute the numerics class {0}; judge with a build that does")]
     NumericsVersion(String),
+    /// Budget: what was checked leaves more open than was wanted.
+    #[error(
+        "the checks within the budget found nothing wrong, but do not give the confidence that was wanted"
+    )]
+    Confidence,
 }
 
 impl Verdict {
@@ -281,6 +286,7 @@ impl Missing {
         match self {
             Self::Model(_) => "model_missing",
             Self::NumericsVersion(_) => "numerics_version_missing",
+            Self::Confidence => "confidence_missing",
         }
     }
 }

@@ -83,7 +83,7 @@ fn judge(arguments: &CheckArguments, shell: &Shell, claim: &Claim) -> anyhow::Re
 }
 
 /// The model that the claim names, if it is here. A file that can't be opened any more is as good as none.
-fn open_claimed(shell: &Shell, claim: &Claim) -> Option<OpenModel> {
+pub(super) fn open_claimed(shell: &Shell, claim: &Claim) -> Option<OpenModel> {
     let file = models::find_commitment(&shell.home, &claim.model)?;
     match models::open_file(&shell.home, shell.terminal, file) {
         Ok(opened) => Some(opened),
@@ -95,7 +95,11 @@ fn open_claimed(shell: &Shell, claim: &Claim) -> Option<OpenModel> {
 }
 
 /// What can be said without the weights. `ordered` is a model that is here but not the claim's.
-fn judge_without_model(claim: &Claim, issued: Option<&Nonce>, ordered: Option<&OpenModel>) -> Verdict {
+pub(super) fn judge_without_model(
+    claim: &Claim,
+    issued: Option<&Nonce>,
+    ordered: Option<&OpenModel>,
+) -> Verdict {
     if let Some(issued) = issued.filter(|issued| **issued != claim.nonce) {
         return Verdict::Reject(Reason::Nonce { claimed: claim.nonce, issued: *issued });
     }
@@ -157,7 +161,7 @@ fn finished(claim: &Claim, issued: Option<&Nonce>, judged: &Judged) -> Finished 
 }
 
 /// The verdict's sentence with a large first letter.
-fn capitalized(verdict: &Verdict) -> String {
+pub(super) fn capitalized(verdict: &Verdict) -> String {
     let text = verdict.to_string();
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())

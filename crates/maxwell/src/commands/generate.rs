@@ -54,6 +54,9 @@ pub(crate) struct GenerateArguments {
     /// Write the claim to this file
     #[arg(long, value_name = "FILE")]
     claim: Option<PathBuf>,
+    /// Commit the claim to every number inside the computation, so that parts of it can be audited
+    #[arg(long, requires = "claim")]
+    trace: bool,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -93,7 +96,10 @@ pub(crate) fn run(arguments: &GenerateArguments, shell: &Shell) -> anyhow::Resul
         shell.terminal.stream(&text).context("can't write to standard output")
     })?;
     shell.terminal.stream(&format!("{}\n", decoder.finish()))?;
-    let claim = completed.into_claim(model, request, !arguments.raw);
+    let mut claim = completed.into_claim(model, request, !arguments.raw);
+    if arguments.trace {
+        claim.trace = evidence::trace::commit(&engine, &claim).map(|opener| opener.root());
+    }
     if let Some(path) = &arguments.claim {
         write_atomic(path, &claim.encode())?;
         shell.terminal.note(format_args!("claim {} written to {}", claim.digest(), path.display()));

@@ -1,6 +1,7 @@
 //! Runs the `maxwell` binary as its users do. Never touches the home of whoever runs the tests.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails by panicking")]
 
+mod audit;
 mod bad_input;
 mod check;
 mod clients;

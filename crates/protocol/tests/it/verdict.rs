@@ -60,6 +60,7 @@ fn codes_and_positions() {
     let numerics = Verdict::Undecided(Missing::NumericsVersion("maxwell-ie9-1".into()));
     assert_eq!((numerics.code(), numerics.position()), ("numerics_version_missing", None));
     assert_eq!(Verdict::Undecided(Missing::Model(model())).code(), "model_missing");
+    assert_eq!(Verdict::Undecided(Missing::Confidence).code(), "confidence_missing");
     assert_eq!((Verdict::Accept.code(), Verdict::Accept.position()), ("accept", None));
 }
 
