@@ -1,5 +1,21 @@
 use proof_system::{field::*, kernels::Isa, lookup::*, multilinear::ExtColumn, transcript::*};
 fn main() {
+    use proof_system::commitment::*;
+    for isa in Isa::available() {
+        let n = 1usize << 25;
+        let shape = Shape::of(n, 18, 203, 16);
+        let v: Vec<i32> = (0..n as i32).map(|i| i.wrapping_mul(0x9E3779B9u32 as i32) >> 12).collect();
+        let t = std::time::Instant::now();
+        let c = Committed::new(v, shape, isa);
+        println!("{} commit {:.1} ns/el", isa.name(), t.elapsed().as_secs_f64() * 1e9 / n as f64);
+        let mut tr = Transcript::new(b"");
+        let point = tr.challenges(Label::Claims, shape.row_bits() as usize);
+        let t = std::time::Instant::now();
+        let o = c.open(&point, &mut tr);
+        println!("{} open {:.2} ns/el", isa.name(), t.elapsed().as_secs_f64() * 1e9 / n as f64);
+        std::hint::black_box(o);
+    }
+
     for isa in Isa::available() {
         for bits in [16u32, 18, 20, 22] {
             let n = 1usize << bits;

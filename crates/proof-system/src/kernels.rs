@@ -73,6 +73,18 @@ impl Isa {
         }
     }
 
+    /// Runs a loop whose columns are all eight elements long or a multiple of that.
+    pub(crate) fn run_wide<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => {
+                // SAFETY: this value exists only where AVX-512 F and DQ do.
+                unsafe { avx512::run(kernel) }
+            }
+            Kind::Portable => kernel.run::<portable::Eight>(),
+        }
+    }
+
     /// Runs a loop over columns of `length` elements. Short ones have no room for wide lanes.
     pub(crate) fn run<K: Kernel>(self, length: usize, kernel: K) -> K::Output {
         match self.0 {

@@ -7,6 +7,7 @@
 //! | [`transcript`] | what is said and drawn, in one order for prover and verifier |
 //! | [`multilinear`] | polynomials by their values on the hypercube |
 //! | [`lookup`] | sums of fractions, hence lookups |
+//! | [`commitment`] | a matrix of integers, committed to and opened at a point |
 //! | [`kernels`] | vector code for the prover's loops |
 
 #![cfg_attr(
@@ -19,6 +20,7 @@
     )
 )]
 
+pub mod commitment;
 pub mod field;
 pub mod kernels;
 pub mod lookup;
