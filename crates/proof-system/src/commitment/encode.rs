@@ -11,6 +11,11 @@ use super::GROUP_ROWS;
 use crate::field::Base;
 use crate::kernels::{Isa, Kernel, Lanes};
 
+/// Cells that are transformed together: 256 KiB, which a core's second cache holds.
+const NEAR: usize = 1 << 12;
+/// Neighbours that are read and written together: a line of each row's integers.
+const SIDE: usize = 16;
+
 /// The same column of the rows of a group.
 pub(super) type Cell = [Base; GROUP_ROWS];
 
@@ -55,31 +60,34 @@ impl<F: Fn(usize) -> Cell> Kernel for Encode<'_, F> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let Self { powers, message, out } = self;
-        let bits = out.len().trailing_zeros();
-        let far_bits = bits / 2;
-        let (far, near) = (1_usize << far_bits, 1_usize << (bits - far_bits));
-        let mut block = vec![[Base::ZERO; GROUP_ROWS]; far];
-        for offset in 0..near {
-            for (i, cell) in block.iter_mut().enumerate() {
-                let column = i * near + offset;
-                *cell = if column < powers.len() { message(column) } else { [Base::ZERO; GROUP_ROWS] };
+        let near = out.len().min(NEAR);
+        let far = out.len() / near;
+        // First the levels that span more than a block: `far` cells that are `near` apart, some neighbours at a time.
+        let side = near.min(SIDE);
+        let mut block = vec![[Base::ZERO; GROUP_ROWS]; far * side];
+        for offset in (0..near).step_by(side) {
+            for (i, cells) in block.chunks_exact_mut(side).enumerate() {
+                for (column, cell) in (i * near + offset..).zip(cells) {
+                    *cell = if column < powers.len() { message(column) } else { [Base::ZERO; GROUP_ROWS] };
+                }
             }
             let mut half = far / 2;
             while half > 0 {
-                // Positions that are `half` blocks apart; the twiddle is that of the place within the half.
                 let stride = powers.len() / (half * near);
-                for pair in block.chunks_exact_mut(2 * half) {
-                    let (low, high) = pair.split_at_mut(half);
+                for pair in block.chunks_exact_mut(2 * half * side) {
+                    let (low, high) = pair.split_at_mut(half * side);
                     for (i, (low, high)) in low.iter_mut().zip(high).enumerate() {
-                        butterfly::<L>(low, high, powers[(i * near + offset) * stride]);
+                        let place = i / side * near + offset + i % side;
+                        butterfly::<L>(low, high, powers[place * stride]);
                     }
                 }
                 half /= 2;
             }
-            for (i, cell) in block.iter().enumerate() {
-                out[i * near + offset] = *cell;
+            for (i, cells) in block.chunks_exact(side).enumerate() {
+                out[i * near + offset..][..side].copy_from_slice(cells);
             }
         }
+        // Then those within a block.
         for block in out.chunks_exact_mut(near) {
             let mut half = near / 2;
             while half > 0 {
