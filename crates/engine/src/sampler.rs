@@ -3,6 +3,7 @@
 
 use model::ops::sampling::{FACTOR_BITS, distance, draw_in_id_order, factor, penalize, threshold};
 use model::tables::{SAMPLER_STEP_BITS, exp_sampler};
+use protocol::logprobs::TokenLogprobs;
 use protocol::settings::SamplingSettings;
 use std::collections::BTreeSet;
 
@@ -50,6 +51,12 @@ impl TokenSampler {
         let limit = threshold(&distances, settings, &self.table);
         let chosen = draw_in_id_order(&distances, limit, &self.table, draw);
         ids[chosen as usize]
+    }
+
+    /// Log-probabilities of a token and of the `top` best ones. `logits` are those before the repetition penalty.
+    #[must_use]
+    pub fn logprobs(&self, logits: &[i64], chosen: u32, top: u8) -> TokenLogprobs {
+        model::ops::logprobs::logprobs(logits, self.exponent, &self.table, chosen, top)
     }
 
     /// A difference from the best logit at which the weight is zero.

@@ -4,14 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::batch::{check_prompt, finish_reason};
+use engine::batch::{check_prompt, choose, finish_reason};
 use engine::execute::{Chunk, Place};
 use engine::fingerprint::Fingerprinter;
 use engine::{Engine, Error as EngineError};
 use model::NUMERICS;
 use protocol::claim::{Claim, FinishReason};
 use protocol::fingerprint::{LogitFingerprint, fingerprint_point};
-use protocol::id::Nonce;
+use protocol::id::{Nonce, Seed};
+use protocol::logprobs::TokenLogprobs;
 use protocol::seed::{derive_seed, draw_u64};
 use protocol::verdict::{Missing, Reason, Verdict};
 
@@ -35,21 +36,50 @@ pub fn replay(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Result<
 /// # Errors
 /// As [`replay`].
 pub fn replay_delivered(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Result<Verdict, Error> {
+    match before_replay(engine, claim, issued) {
+        Some(verdict) => Ok(verdict),
+        None => {
+            let feed = Feed::new(engine, claim);
+            let computed = teacher_force(engine, std::slice::from_ref(&feed)).pop().unwrap_or_default();
+            after_replay(engine, &feed, &computed)
+        }
+    }
+}
+
+/// As [`replay_delivered`], for many claims in one pass over the weights. Each verdict is that of a replay alone: no
+/// result depends on the company.
+pub fn replay_batch(engine: &Engine, claims: &[&Claim]) -> Vec<Result<Verdict, Error>> {
+    let early: Vec<Option<Verdict>> = claims.iter().map(|claim| before_replay(engine, claim, None)).collect();
+    let open = claims.iter().zip(&early).filter(|(_, early)| early.is_none());
+    let feeds: Vec<Feed<'_>> = open.map(|(claim, _)| Feed::new(engine, claim)).collect();
+    let computed = teacher_force(engine, &feeds);
+    let mut late = feeds.iter().zip(&computed).map(|(feed, computed)| after_replay(engine, feed, computed));
+    let verdict = |early: Option<Verdict>| match early {
+        Some(verdict) => Ok(verdict),
+        None => late.next().expect("each claim without an early verdict has a feed"),
+    };
+    early.into_iter().map(verdict).collect()
+}
+
+/// The verdict, where none of the model's numbers are needed for it.
+fn before_replay(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Option<Verdict> {
     let model = engine.model();
     if claim.model != model.commitment {
-        return Ok(Verdict::Undecided(Missing::Model(claim.model)));
+        return Some(Verdict::Undecided(Missing::Model(claim.model)));
     }
     if claim.numerics != NUMERICS {
         let (claimed, model) = (claim.numerics.clone(), NUMERICS.to_owned());
-        return Ok(Verdict::Reject(Reason::Numerics { claimed, model }));
+        return Some(Verdict::Reject(Reason::Numerics { claimed, model }));
     }
-    if let Some(reason) = check_statement(engine, claim, issued) {
+    check_statement(engine, claim, issued).map(Verdict::Reject)
+}
+
+fn after_replay(engine: &Engine, feed: &Feed<'_>, computed: &Replayed) -> Result<Verdict, Error> {
+    let claim = feed.claim;
+    if let Some(reason) = check_computation(engine, feed, computed) {
         return Ok(Verdict::Reject(reason));
     }
-    if let Some(reason) = check_computation(engine, claim) {
-        return Ok(Verdict::Reject(reason));
-    }
-    let bytes = model.tokenizer.decode_bytes(&claim.output_ids)?;
+    let bytes = engine.model().tokenizer.decode_bytes(&claim.output_ids)?;
     if bytes != claim.output_bytes {
         let same = bytes.iter().zip(&claim.output_bytes).take_while(|(a, b)| a == b).count();
         let offset = u32::try_from(same).unwrap_or(u32::MAX);
@@ -93,30 +123,73 @@ fn check_statement(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Op
 struct Computed {
     fingerprint: LogitFingerprint,
     token: u32,
+    /// If the claim has them.
+    logprobs: Option<TokenLogprobs>,
 }
 
-fn check_computation(engine: &Engine, claim: &Claim) -> Option<Reason> {
-    let vocabulary = engine.model().config.vocab;
-    let unknown = claim.output_ids.iter().position(|id| *id >= vocabulary);
-    // Tokens that can be fed: the prompt and the outputs before the first unknown one.
-    let outputs = &claim.output_ids[..unknown.unwrap_or(claim.output_ids.len())];
-    let out_of_range_claimed = match claim.finish {
-        FinishReason::OutOfRange { position } => Some(position),
-        FinishReason::EndToken
-        | FinishReason::Length
-        | FinishReason::ContextFull
-        | FinishReason::ReaderLeft => None,
-    };
-    // The last output token was never read back, unless reading it is what left the range.
-    let read = if unknown.is_some() || out_of_range_claimed.is_some() {
-        outputs.len()
-    } else {
-        outputs.len().saturating_sub(1)
-    };
-    let (computed, out_of_range) = teacher_force(engine, claim, &outputs[..read]);
+/// What a replay gives: the numbers after the prompt and after each output that was read, and where the range was left.
+#[derive(Default)]
+struct Replayed {
+    computed: Vec<Computed>,
+    out_of_range: Option<u32>,
+}
+
+/// What is fed to the model to replay a claim.
+struct Feed<'c> {
+    claim: &'c Claim,
+    out_of_range_claimed: Option<u32>,
+    /// Prompt and outputs.
+    ids: Vec<u32>,
+    first_seen: BTreeMap<u32, usize>,
+    fingerprinter: Fingerprinter,
+    seed: Seed,
+}
+
+impl<'c> Feed<'c> {
+    fn new(engine: &Engine, claim: &'c Claim) -> Self {
+        let model = engine.model();
+        let unknown = claim.output_ids.iter().position(|id| *id >= model.config.vocab);
+        // Tokens that can be fed: the prompt and the outputs before the first unknown one.
+        let outputs = &claim.output_ids[..unknown.unwrap_or(claim.output_ids.len())];
+        let out_of_range_claimed = match claim.finish {
+            FinishReason::OutOfRange { position } => Some(position),
+            FinishReason::EndToken
+            | FinishReason::Length
+            | FinishReason::ContextFull
+            | FinishReason::ReaderLeft => None,
+        };
+        // The last output token was never read back, unless reading it is what left the range.
+        let read = if unknown.is_some() || out_of_range_claimed.is_some() {
+            outputs.len()
+        } else {
+            outputs.len().saturating_sub(1)
+        };
+        let point = fingerprint_point(&model.commitment, &claim.nonce, &claim.prompt_ids, &claim.settings);
+        let ids: Vec<u32> = claim.prompt_ids.iter().chain(&outputs[..read]).copied().collect();
+        Self {
+            claim,
+            out_of_range_claimed,
+            first_seen: first_positions(&ids),
+            ids,
+            fingerprinter: Fingerprinter::new(&point, model.config.vocab as usize),
+            seed: derive_seed(&claim.nonce, &claim.client_seed),
+        }
+    }
+
+    fn seen_until(&self, position: usize) -> BTreeSet<u32> {
+        if self.claim.settings.repetition_penalty_milli == 1000 {
+            return BTreeSet::new();
+        }
+        self.first_seen.iter().filter(|(_, first)| **first <= position).map(|(id, _)| *id).collect()
+    }
+}
+
+fn check_computation(engine: &Engine, feed: &Feed<'_>, replayed: &Replayed) -> Option<Reason> {
+    let Feed { claim, out_of_range_claimed, .. } = *feed;
+    let Replayed { computed, out_of_range } = replayed;
     for (i, claimed) in claim.output_ids.iter().enumerate() {
         let Some(computed) = computed.get(i) else {
-            return Some(Reason::OutOfRange { claimed: out_of_range_claimed, computed: out_of_range });
+            return Some(Reason::OutOfRange { claimed: out_of_range_claimed, computed: *out_of_range });
         };
         if computed.fingerprint != claim.fingerprints[i] {
             return Some(Reason::LogitFingerprint { position: number(i) });
@@ -125,34 +198,41 @@ fn check_computation(engine: &Engine, claim: &Claim) -> Option<Reason> {
             let (position, computed) = (number(i), computed.token);
             return Some(Reason::OutputToken { position, claimed: *claimed, computed });
         }
+        let claimed = claim.logprobs.as_ref().map(|logprobs| logprobs.tokens.get(i));
+        if claimed.is_some_and(|claimed| claimed != computed.logprobs.as_ref()) {
+            return Some(Reason::Logprob { position: number(i) });
+        }
     }
-    check_finish(engine, claim, out_of_range_claimed, out_of_range)
+    check_finish(engine, claim, out_of_range_claimed, *out_of_range)
 }
 
-/// One prefill of prompt and `read` outputs; the logits after the prompt and after each output.
-fn teacher_force(engine: &Engine, claim: &Claim, read: &[u32]) -> (Vec<Computed>, Option<u32>) {
-    let model = engine.model();
-    let settings = &claim.settings;
-    let point = fingerprint_point(&model.commitment, &claim.nonce, &claim.prompt_ids, settings);
-    let fingerprinter = Fingerprinter::new(&point, model.config.vocab as usize);
-    let seed = derive_seed(&claim.nonce, &claim.client_seed);
+/// One prefill of all prompts and outputs.
+fn teacher_force(engine: &Engine, feeds: &[Feed<'_>]) -> Vec<Replayed> {
+    if feeds.is_empty() {
+        return Vec::new();
+    }
     let sampler = engine.new_sampler();
-    let ids: Vec<u32> = claim.prompt_ids.iter().chain(read).copied().collect();
-    let first_seen = first_positions(&ids);
-    let mut cache = engine.new_cache();
-    let from = claim.prompt_ids.len() - 1;
-    let mut chunks = [Chunk { cache: &mut cache, ids: &ids, logits_from: from }];
-    let forward = engine.forward(&mut chunks, |Place { position, .. }, logits| {
-        let fingerprint = fingerprinter.fingerprint(logits);
-        let seen: BTreeSet<u32> = if settings.repetition_penalty_milli == 1000 {
-            BTreeSet::new()
-        } else {
-            first_seen.iter().filter(|(_, first)| **first <= position).map(|(id, _)| *id).collect()
-        };
-        let token = sampler.sample(logits, settings, &seen, draw_u64(&seed, position as u64 + 1));
-        Computed { fingerprint, token }
+    let mut caches: Vec<_> = feeds.iter().map(|_| engine.new_cache()).collect();
+    let mut chunks: Vec<Chunk<'_>> = feeds
+        .iter()
+        .zip(&mut caches)
+        .map(|(feed, cache)| Chunk { cache, ids: &feed.ids, logits_from: feed.claim.prompt_ids.len() - 1 })
+        .collect();
+    let forward = engine.forward(&mut chunks, |Place { chunk, position }, logits| {
+        let feed = &feeds[chunk];
+        let fingerprint = feed.fingerprinter.fingerprint(logits);
+        let draw = draw_u64(&feed.seed, position as u64 + 1);
+        let top = feed.claim.logprobs.as_ref().map(|logprobs| logprobs.top);
+        let seen = feed.seen_until(position);
+        let (token, logprobs) = choose(&sampler, logits, &feed.claim.settings, &seen, draw, top);
+        (chunk, Computed { fingerprint, token, logprobs })
     });
-    (forward.results, forward.out_of_range[0])
+    let none = |out_of_range: &Option<u32>| Replayed { computed: Vec::new(), out_of_range: *out_of_range };
+    let mut replayed: Vec<Replayed> = forward.out_of_range.iter().map(none).collect();
+    for (chunk, computed) in forward.results {
+        replayed[chunk].computed.push(computed);
+    }
+    replayed
 }
 
 /// Of each id, where it first stands.

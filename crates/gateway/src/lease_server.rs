@@ -1,5 +1,5 @@
 //! Hands sampled answers to recomputers and takes their findings, over a Unix socket. Never gives out the key that
-//! picked them.
+//! picked them, nor says which of them are examinations.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::service::Service;
 const MAX_FROM_RECOMPUTER_BYTES: usize = 256;
 const _: () = assert!(MAX_FROM_RECOMPUTER_BYTES <= MAX_LEASE_BYTES);
 
-/// Serves recomputers until the task is dropped.
-pub async fn serve(listener: UnixListener, service: Arc<Service>) {
+/// Serves one recomputer, the first, second or third, until the task is dropped. It may have many connections.
+pub async fn serve(listener: UnixListener, service: Arc<Service>, seat: usize) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&service)))),
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&service), seat))),
             Err(error) => {
                 tracing::warn!(%error, "a recomputer could not connect");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -28,16 +28,16 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>) {
     }
 }
 
-async fn connection(mut stream: UnixStream, service: Arc<Service>) {
+async fn connection(mut stream: UnixStream, service: Arc<Service>, seat: usize) {
     while let Some(message) = read(&mut stream).await {
         let answer = match message {
-            ToGateway::Lease => match service.lease() {
+            ToGateway::Lease => match service.lease(seat) {
                 Some((tag, claim)) => FromGateway::Job { tag, claim },
                 None => FromGateway::Idle,
             },
             ToGateway::Done { tag, outcome } => {
                 let service = Arc::clone(&service);
-                match tokio::task::spawn_blocking(move || service.judged(tag, outcome)).await {
+                match tokio::task::spawn_blocking(move || service.judged(seat, tag, &outcome)).await {
                     Ok(Ok(())) => FromGateway::Recorded { tag },
                     // Not recorded: the lease runs out and the job comes again.
                     Ok(Err(_)) | Err(_) => return,

@@ -1,6 +1,7 @@
 //! The OpenAI API as the gateway speaks it: which fields are read, what they mean in integers, and how answers
 //! look. A field that is not in the list is refused by name: whatever reaches the server is known to be there.
 
+use protocol::logprobs::MAX_TOP;
 use protocol::{ClientSeed, FinishReason, SamplingSettings};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,6 +12,8 @@ mod tests;
 
 /// Tokens of an answer if the client names no limit.
 const DEFAULT_MAX_TOKENS: u32 = 1024;
+/// Most ranked tokens of `/v1/completions`, as in OpenAI's API.
+const MAX_TOP_COMPLETIONS: u8 = 5;
 /// Most stop sequences, as in OpenAI's API, and the longest one in bytes.
 const MAX_STOPS: usize = 4;
 const MAX_STOP_BYTES: usize = 256;
@@ -62,6 +65,14 @@ enum Stop {
     Many(Vec<String>),
 }
 
+/// Whether, for a conversation; how many, for a text.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LogprobsWanted {
+    Chat(bool),
+    Text(u64),
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StreamOptions {
@@ -88,6 +99,8 @@ struct Body {
     stream_options: Option<StreamOptions>,
     n: Option<u32>,
     stop: Option<Stop>,
+    logprobs: Option<LogprobsWanted>,
+    top_logprobs: Option<u64>,
     /// Accepted and not used.
     #[serde(rename = "user")]
     _user: Option<String>,
@@ -110,6 +123,8 @@ pub struct Wanted {
     pub include_usage: bool,
     /// The answer ends before any of these.
     pub stops: Vec<String>,
+    /// Log-probabilities, with so many ranked tokens.
+    pub logprobs: Option<u8>,
 }
 
 /// What the model reads.
@@ -133,6 +148,7 @@ impl Wanted {
             return Err(bad("n", "one answer per request; send the request n times"));
         }
         let settings = settings(&body)?;
+        let logprobs = logprobs(chat, body.logprobs, body.top_logprobs)?;
         let prompt = match (chat, body.messages, body.prompt) {
             (true, Some(messages), None) => {
                 Prompt::Chat(messages.into_iter().map(chat_message).collect::<Result<Vec<_>, BadRequest>>()?)
@@ -149,11 +165,20 @@ impl Wanted {
             stream: body.stream.unwrap_or(false),
             include_usage: body.stream_options.is_some_and(|options| options.include_usage),
             stops: stops(body.stop)?,
+            logprobs,
         })
     }
 }
 
 impl Prompt {
+    /// Bytes of its text.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+            Self::Text(text) => text.len(),
+        }
+    }
+
     /// The tokens that the model reads: at least one, and fewer than its context. A long text takes a while.
     ///
     /// # Errors
@@ -199,6 +224,25 @@ fn stops(stop: Option<Stop>) -> Result<Vec<String>, BadRequest> {
         return Err(bad("stop", format!("at most {MAX_STOPS} sequences of 1 to {MAX_STOP_BYTES} bytes")));
     }
     Ok(stops)
+}
+
+fn logprobs(chat: bool, wanted: Option<LogprobsWanted>, top: Option<u64>) -> Result<Option<u8>, BadRequest> {
+    let within = |count: u64, most: u8| u8::try_from(count).ok().filter(|count| *count <= most);
+    match (chat, wanted, top) {
+        (_, None, None) | (true, Some(LogprobsWanted::Chat(false)), None) => Ok(None),
+        (true, Some(LogprobsWanted::Chat(true)), top) => match within(top.unwrap_or(0), MAX_TOP) {
+            Some(top) => Ok(Some(top)),
+            None => Err(bad("top_logprobs", format!("top_logprobs is 0 to {MAX_TOP}"))),
+        },
+        (true, Some(LogprobsWanted::Text(_)), _) => Err(bad("logprobs", "logprobs is true or false here")),
+        (true, _, Some(_)) => Err(bad("top_logprobs", "top_logprobs is given with logprobs: true only")),
+        (false, _, Some(_)) => Err(bad("top_logprobs", "give logprobs, a number, and no top_logprobs")),
+        (false, Some(LogprobsWanted::Text(count)), None) => match within(count, MAX_TOP_COMPLETIONS) {
+            Some(top) => Ok(Some(top)),
+            None => Err(bad("logprobs", format!("logprobs is 0 to {MAX_TOP_COMPLETIONS}"))),
+        },
+        (false, Some(LogprobsWanted::Chat(_)), None) => Err(bad("logprobs", "logprobs is a number here")),
+    }
 }
 
 /// Without a seed the client leaves all to the gateway's nonce.
@@ -293,12 +337,17 @@ impl Answer {
 
     /// The whole answer at once.
     pub fn whole(&self, text: &str, finish: &str, usage: Usage) -> Vec<u8> {
+        self.whole_with(text, finish, usage, Value::Null)
+    }
+
+    /// The same with log-probabilities.
+    pub fn whole_with(&self, text: &str, finish: &str, usage: Usage, logprobs: Value) -> Vec<u8> {
         let mut object = self.object(false);
         object["choices"] = if self.chat {
             let message = json!({ "role": "assistant", "content": text });
-            json!([{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish }])
+            json!([{ "index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish }])
         } else {
-            json!([{ "index": 0, "text": text, "logprobs": null, "finish_reason": finish }])
+            json!([{ "index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish }])
         };
         object["usage"] = usage.json();
         object.to_string().into_bytes()
@@ -306,6 +355,17 @@ impl Answer {
 
     /// One event of a stream: text, and at the end why it ends. The first one of a conversation names the role.
     pub fn chunk(&self, text: Option<&str>, first: bool, finish: Option<&str>) -> Vec<u8> {
+        self.chunk_with(text, first, finish, Value::Null)
+    }
+
+    /// The same with log-probabilities.
+    pub fn chunk_with(
+        &self,
+        text: Option<&str>,
+        first: bool,
+        finish: Option<&str>,
+        logprobs: Value,
+    ) -> Vec<u8> {
         let mut object = self.object(true);
         object["choices"] = if self.chat {
             let mut delta = json!({});
@@ -315,9 +375,10 @@ impl Answer {
             if let Some(text) = text {
                 delta["content"] = json!(text);
             }
-            json!([{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish }])
+            json!([{ "index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish }])
         } else {
-            json!([{ "index": 0, "text": text.unwrap_or_default(), "logprobs": null, "finish_reason": finish }])
+            let text = text.unwrap_or_default();
+            json!([{ "index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish }])
         };
         event(&object)
     }

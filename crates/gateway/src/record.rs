@@ -1,25 +1,21 @@
 //! What the log holds: one record for everything that happened. Each has one byte form. A record says what the
 //! gateway saw, never what is true of the server.
 
+use protocol::checkpoint::{
+    EpochTerms, Leaf, MAX_BEACON_BYTES, MAX_CHECKPOINT_BYTES, MAX_MODELS, ModelFloor,
+};
 use protocol::claim::MAX_CLAIM_BYTES;
 use protocol::encoding::{Decoder, Encoder};
 use protocol::lease::{MAX_CODE_BYTES, Outcome};
-use protocol::{Claim, Error};
+use protocol::{CheckpointDigest, Claim, Error, KeyId, ModelCommitment, VerifyingKey};
 
 const VERSION: u32 = 1;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// The gateway started. Its sequence number begins the tags of this run.
-    Started {
-        /// Commitment to the key that picks what is recomputed.
-        audit_key: [u8; 32],
-        /// Rate and floor of the audit, see [`crate::sampling::AuditPolicy`].
-        rate_ppb: u64,
-        /// As above.
-        floor_ppb: u64,
-    },
+    /// An epoch began: the gateway's start, or the end of the epoch before.
+    Started(Box<Started>),
     /// An answer was delivered, as a whole or until its reader left.
     Answered(Box<Answered>),
     /// A recomputer found something.
@@ -34,11 +30,95 @@ pub enum Record {
         /// [`crate::state::KillReason::code`].
         reason: String,
     },
-    /// The audit key of this run, after its end.
+    /// The audit key of an epoch, after its final checkpoint.
     Revealed {
-        /// Fits the commitment in [`Record::Started`].
+        /// The epoch.
+        epoch: u64,
+        /// Fits the commitment in [`Started`].
         audit_key: [u8; 32],
     },
+    /// The final checkpoint of an epoch, signed. No answer of that epoch follows.
+    Checkpoint {
+        /// See [`protocol::Checkpoint`].
+        signed: Vec<u8>,
+    },
+    /// The other party's beacon of an epoch, signed.
+    Beacon {
+        /// The epoch.
+        epoch: u64,
+        /// See [`protocol::Beacon`].
+        signed: Vec<u8>,
+    },
+    /// A gateway that passes requests through was started. Its number begins the tags of the run.
+    PassBegan {
+        /// Commitment to the key that picks.
+        audit_key: [u8; 32],
+        /// Rate, and its floor.
+        rate_ppb: u64,
+        /// As above.
+        floor_ppb: u64,
+        /// Where requests go.
+        upstream: String,
+    },
+    /// A request and its answer passed through.
+    Passed(Box<Passed>),
+}
+
+/// Longest name of an upstream.
+pub const MAX_UPSTREAM_BYTES: usize = 256;
+
+/// What passed through: digests and counts, by the gateway's own eyes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Names the request.
+    pub tag: u64,
+    /// Whether it was picked. Nothing recomputes it: its verdict is Undecided, since there is no exact engine.
+    pub picked: bool,
+    /// See [`protocol::receipt::passed_request_digest`].
+    pub request: [u8; 32],
+    /// Of the bytes that went to the client.
+    pub response: [u8; 32],
+    /// Of the request's body.
+    pub request_bytes: u64,
+    /// To the client.
+    pub response_bytes: u64,
+    /// [`protocol::receipt::FinishCode::code`].
+    pub finish: String,
+    /// [`crate::sse::Flaw::code`], if the upstream's events were broken.
+    pub flaw: Option<String>,
+}
+
+/// What is fixed before an epoch's first answer. Its number in the log is the epoch's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Commitment to the key that picks what is recomputed.
+    pub audit_key: [u8; 32],
+    /// Commitment to the key from which nonces come.
+    pub seed_key: [u8; 32],
+    /// Rate of the audit, see [`crate::sampling::AuditPolicy`].
+    pub rate_ppb: u64,
+    /// What is served, and the floors of the rate.
+    pub models: Vec<ModelFloor>,
+    /// Who draws the beacon of the second lottery.
+    pub beacon_party: Option<VerifyingKey>,
+    /// The final checkpoint of the epoch before.
+    pub previous: Option<CheckpointDigest>,
+}
+
+impl Started {
+    /// The same as what is signed.
+    pub fn terms(&self, gateway: KeyId, epoch: u64) -> EpochTerms {
+        EpochTerms {
+            gateway,
+            epoch,
+            audit_key: self.audit_key,
+            seed_key: self.seed_key,
+            rate_ppb: self.rate_ppb,
+            models: self.models.clone(),
+            beacon_party: self.beacon_party,
+            previous: self.previous,
+        }
+    }
 }
 
 /// An answer.
@@ -54,15 +134,34 @@ pub struct Answered {
     pub claim: Claim,
 }
 
+impl Answered {
+    /// The answer in its epoch's tree. `None` if the epoch does not have its model.
+    pub fn leaf(&self, models: &[ModelFloor]) -> Option<Leaf> {
+        let model = models.iter().position(|floor| floor.model == self.claim.model)?;
+        let tokens = self.claim.prompt_ids.len().saturating_add(self.claim.output_ids.len());
+        Some(Leaf {
+            tag: self.tag,
+            model: u32::try_from(model).ok()?,
+            claim: self.claim.digest(),
+            cost_tokens: u64::try_from(tokens).unwrap_or(u64::MAX),
+            picked: self.picked,
+        })
+    }
+}
+
 impl Record {
     /// The kind, for the store.
     pub const fn kind(&self) -> u8 {
         match self {
-            Self::Started { .. } => 1,
+            Self::Started(_) => 1,
             Self::Answered(_) => 2,
             Self::Judged { .. } => 3,
             Self::Killed { .. } => 4,
             Self::Revealed { .. } => 5,
+            Self::Checkpoint { .. } => 6,
+            Self::Beacon { .. } => 7,
+            Self::PassBegan { .. } => 8,
+            Self::Passed(_) => 9,
         }
     }
 
@@ -70,12 +169,7 @@ impl Record {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
         match self {
-            Self::Started { audit_key, rate_ppb, floor_ppb } => {
-                out.structure("started", VERSION, 3);
-                out.bytes(audit_key);
-                out.unsigned(*rate_ppb);
-                out.unsigned(*floor_ppb);
-            }
+            Self::Started(started) => started.encode_into(&mut out),
             Self::Answered(answered) => {
                 out.structure("answered", VERSION, 4);
                 out.unsigned(answered.tag);
@@ -102,10 +196,28 @@ impl Record {
                 out.structure("killed", VERSION, 1);
                 out.text(reason);
             }
-            Self::Revealed { audit_key } => {
-                out.structure("revealed", VERSION, 1);
+            Self::Revealed { epoch, audit_key } => {
+                out.structure("revealed", VERSION, 2);
+                out.unsigned(*epoch);
                 out.bytes(audit_key);
             }
+            Self::Checkpoint { signed } => {
+                out.structure("checkpoint", VERSION, 1);
+                out.bytes(signed);
+            }
+            Self::Beacon { epoch, signed } => {
+                out.structure("beacon", VERSION, 2);
+                out.unsigned(*epoch);
+                out.bytes(signed);
+            }
+            Self::PassBegan { audit_key, rate_ppb, floor_ppb, upstream } => {
+                out.structure("pass-began", VERSION, 4);
+                out.bytes(audit_key);
+                out.unsigned(*rate_ppb);
+                out.unsigned(*floor_ppb);
+                out.text(upstream);
+            }
+            Self::Passed(passed) => passed.encode_into(&mut out),
         }
         out.into_bytes()
     }
@@ -117,14 +229,7 @@ impl Record {
     pub fn decode(kind: u8, bytes: &[u8]) -> Result<Self, Error> {
         let mut decoder = Decoder::new(bytes);
         let record = match kind {
-            1 => {
-                decoder.structure("started", VERSION, 3)?;
-                Self::Started {
-                    audit_key: decoder.bytes_exact("a commitment")?,
-                    rate_ppb: decoder.unsigned("a rate")?,
-                    floor_ppb: decoder.unsigned("a rate")?,
-                }
-            }
+            1 => Self::Started(Box::new(Started::decode_from(&mut decoder)?)),
             2 => {
                 decoder.structure("answered", VERSION, 4)?;
                 Self::Answered(Box::new(Answered {
@@ -144,13 +249,111 @@ impl Record {
                 Self::Killed { reason: decoder.text(MAX_CODE_BYTES, "a reason")?.to_owned() }
             }
             5 => {
-                decoder.structure("revealed", VERSION, 1)?;
-                Self::Revealed { audit_key: decoder.bytes_exact("a key")? }
+                decoder.structure("revealed", VERSION, 2)?;
+                let epoch = decoder.unsigned("an epoch")?;
+                Self::Revealed { epoch, audit_key: decoder.bytes_exact("a key")? }
             }
-            _ => return Err(Error::UnknownName { offset: 0, expected: "a kind of record, 1 to 5" }),
+            6 => {
+                decoder.structure("checkpoint", VERSION, 1)?;
+                let limit = MAX_CHECKPOINT_BYTES as u64;
+                Self::Checkpoint { signed: decoder.bytes(limit, "a signed checkpoint")?.to_vec() }
+            }
+            7 => {
+                decoder.structure("beacon", VERSION, 2)?;
+                let epoch = decoder.unsigned("an epoch")?;
+                let signed = decoder.bytes(MAX_BEACON_BYTES as u64, "a signed beacon")?.to_vec();
+                Self::Beacon { epoch, signed }
+            }
+            8 => {
+                decoder.structure("pass-began", VERSION, 4)?;
+                Self::PassBegan {
+                    audit_key: decoder.bytes_exact("a commitment")?,
+                    rate_ppb: decoder.unsigned("a rate")?,
+                    floor_ppb: decoder.unsigned("a rate")?,
+                    upstream: decoder.text(MAX_UPSTREAM_BYTES as u64, "an upstream")?.to_owned(),
+                }
+            }
+            9 => Self::Passed(Box::new(Passed::decode_from(&mut decoder)?)),
+            _ => return Err(Error::UnknownName { offset: 0, expected: "a kind of record, 1 to 9" }),
         };
         decoder.finish()?;
         Ok(record)
+    }
+}
+
+impl Passed {
+    fn encode_into(&self, out: &mut Encoder) {
+        out.structure("passed", VERSION, 8);
+        out.unsigned(self.tag);
+        out.boolean(self.picked);
+        out.bytes(&self.request);
+        out.bytes(&self.response);
+        out.unsigned(self.request_bytes);
+        out.unsigned(self.response_bytes);
+        out.text(&self.finish);
+        match &self.flaw {
+            Some(flaw) => out.text(flaw),
+            None => out.null(),
+        }
+    }
+
+    fn decode_from(decoder: &mut Decoder<'_>) -> Result<Self, Error> {
+        decoder.structure("passed", VERSION, 8)?;
+        Ok(Self {
+            tag: decoder.unsigned("a tag")?,
+            picked: decoder.boolean("whether it was picked")?,
+            request: decoder.bytes_exact("a digest")?,
+            response: decoder.bytes_exact("a digest")?,
+            request_bytes: decoder.unsigned("a number of bytes")?,
+            response_bytes: decoder.unsigned("a number of bytes")?,
+            finish: decoder.text(MAX_CODE_BYTES, "a finish")?.to_owned(),
+            flaw: decoder.optional("a flaw or null", |decoder| {
+                Ok(decoder.text(MAX_CODE_BYTES, "a flaw or null")?.to_owned())
+            })?,
+        })
+    }
+}
+
+impl Started {
+    fn encode_into(&self, out: &mut Encoder) {
+        out.structure("started", VERSION + 1, 6);
+        out.bytes(&self.audit_key);
+        out.bytes(&self.seed_key);
+        out.unsigned(self.rate_ppb);
+        out.array_header(self.models.len());
+        for ModelFloor { model, floor_ppb } in &self.models {
+            out.array_header(2);
+            out.bytes(model.as_bytes());
+            out.unsigned(*floor_ppb);
+        }
+        match &self.beacon_party {
+            Some(party) => out.bytes(party.as_bytes()),
+            None => out.null(),
+        }
+        match &self.previous {
+            Some(previous) => out.bytes(previous.as_bytes()),
+            None => out.null(),
+        }
+    }
+
+    fn decode_from(decoder: &mut Decoder<'_>) -> Result<Self, Error> {
+        decoder.structure("started", VERSION + 1, 6)?;
+        let audit_key = decoder.bytes_exact("a commitment")?;
+        let seed_key = decoder.bytes_exact("a commitment")?;
+        let rate_ppb = decoder.unsigned("a rate")?;
+        let mut models = Vec::new();
+        for _ in 0..decoder.array_header(MAX_MODELS, "the models")? {
+            decoder.array_exact(2, "a model and its floor")?;
+            let model = ModelCommitment::from_bytes(decoder.bytes_exact("a model commitment")?);
+            models.push(ModelFloor { model, floor_ppb: decoder.unsigned("a rate")? });
+        }
+        let beacon_party = decoder.optional("a party's key or null", |decoder| {
+            VerifyingKey::from_bytes(&decoder.bytes_exact("a party's key or null")?)
+        })?;
+        let previous = decoder.optional("a digest or null", |decoder| {
+            Ok(CheckpointDigest::from_bytes(decoder.bytes_exact("a digest or null")?))
+        })?;
+        Ok(Self { audit_key, seed_key, rate_ppb, models, beacon_party, previous })
     }
 }
 
@@ -167,6 +370,19 @@ fn decode_outcome(decoder: &mut Decoder<'_>) -> Result<Outcome, Error> {
         _ => {
             Err(Error::UnknownName { offset, expected: "pass, fail or unverifiable, and what belongs to it" })
         }
+    }
+}
+
+/// An epoch for tests with [`test_claim`]'s model.
+#[cfg(test)]
+pub(crate) fn test_started() -> Started {
+    Started {
+        audit_key: [1; 32],
+        seed_key: [2; 32],
+        rate_ppb: 5,
+        models: vec![ModelFloor { model: ModelCommitment::from_bytes([1; 32]), floor_ppb: 1 }],
+        beacon_party: None,
+        previous: None,
     }
 }
 
@@ -188,6 +404,7 @@ pub(crate) fn test_claim(nonce: [u8; 32]) -> Claim {
         finish: FinishReason::ReaderLeft,
         output_bytes: Vec::new(),
         fingerprints: Vec::new(),
+        logprobs: None,
     }
 }
 
@@ -197,8 +414,22 @@ mod tests {
 
     #[test]
     fn records_have_one_byte_form() {
+        let started = test_started();
+        let passed = Passed {
+            tag: 1,
+            picked: true,
+            request: [1; 32],
+            response: [2; 32],
+            request_bytes: 3,
+            response_bytes: 4,
+            finish: "delivered".into(),
+            flaw: None,
+        };
+        let party = protocol::SigningKey::from_seed([1; 32]).verifying_key();
+        let previous = Some(CheckpointDigest::from_bytes([3; 32]));
         let records = [
-            Record::Started { audit_key: [1; 32], rate_ppb: 5, floor_ppb: 1 },
+            Record::Started(Box::new(started.clone())),
+            Record::Started(Box::new(Started { beacon_party: Some(party), previous, ..started })),
             Record::Judged { tag: 3, outcome: Outcome::Pass },
             Record::Judged {
                 tag: 3,
@@ -206,7 +437,12 @@ mod tests {
             },
             Record::Judged { tag: 3, outcome: Outcome::Unverifiable { missing: "model".into() } },
             Record::Killed { reason: "audit".into() },
-            Record::Revealed { audit_key: [2; 32] },
+            Record::Revealed { epoch: 4, audit_key: [2; 32] },
+            Record::Checkpoint { signed: vec![1, 2] },
+            Record::Beacon { epoch: 1, signed: vec![3] },
+            Record::PassBegan { audit_key: [4; 32], rate_ppb: 5, floor_ppb: 1, upstream: "http://x".into() },
+            Record::Passed(Box::new(passed.clone())),
+            Record::Passed(Box::new(Passed { flaw: Some("cut".into()), ..passed })),
         ];
         for record in records {
             let bytes = record.encode();
@@ -214,7 +450,7 @@ mod tests {
             for cut in 0..bytes.len() {
                 assert!(Record::decode(record.kind(), &bytes[..cut]).is_err());
             }
-            for kind in (0..=6).filter(|kind| *kind != record.kind()) {
+            for kind in (0..=10).filter(|kind| *kind != record.kind()) {
                 assert!(Record::decode(kind, &bytes).is_err());
             }
         }

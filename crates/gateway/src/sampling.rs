@@ -7,6 +7,7 @@
 //! revealed after it; K_seed, from which nonces come, never is.
 
 use hmac::{Hmac, KeyInit, Mac};
+use protocol::checkpoint::{Beacon, EpochTerms, Leaf};
 use protocol::{ClaimDigest, Nonce};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -15,8 +16,12 @@ use zeroize::Zeroizing;
 pub const PPB: u64 = 1_000_000_000;
 /// Tokens of an answer that is picked with exactly the rate of the policy.
 pub const REFERENCE_TOKENS: u64 = 256;
+/// The least rate that a gateway starts with: one answer in ten thousand. No configuration goes below it.
+pub const RATE_MIN_PPB: u64 = 100_000;
 /// blake3 `derive_key` context of the commitment to an audit key.
 pub const COMMITMENT_CONTEXT: &str = "maxwell 2026-11 audit key commitment v1";
+/// blake3 `derive_key` context of the commitment to the key from which nonces come.
+pub const SEED_COMMITMENT_CONTEXT: &str = "maxwell 2026-11 seed key commitment v1";
 /// blake3 `derive_key` context of the key from which nonces come.
 const NONCE_CONTEXT: &str = "maxwell 2026-11 gateway nonce v1";
 
@@ -29,13 +34,53 @@ pub struct AuditPolicy {
     pub floor_ppb: u64,
 }
 
+/// Less would be recomputed than any policy may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an audit of {rate_ppb} in a thousand million is below the least, {RATE_MIN_PPB}")]
+pub struct RateTooLow {
+    /// Rate or floor.
+    pub rate_ppb: u64,
+}
+
 impl AuditPolicy {
+    /// Neither rate nor floor is below [`RATE_MIN_PPB`].
+    ///
+    /// # Errors
+    /// [`RateTooLow`].
+    pub fn check(&self) -> Result<(), RateTooLow> {
+        let rate_ppb = self.rate_ppb.min(self.floor_ppb);
+        if rate_ppb < RATE_MIN_PPB { Err(RateTooLow { rate_ppb }) } else { Ok(()) }
+    }
+
     /// The rate of an answer of so many tokens, prompt included, at most [`PPB`]. Rounded down.
     pub fn rate_ppb(&self, tokens: u64) -> u64 {
         let weighted = u128::from(self.rate_ppb) * u128::from(tokens) / u128::from(REFERENCE_TOKENS);
         let weighted = u64::try_from(weighted).unwrap_or(PPB);
         weighted.max(self.floor_ppb).min(PPB)
     }
+}
+
+/// What is published about an audit key before its epoch.
+pub fn audit_key_commitment(key: &[u8; 32]) -> [u8; 32] {
+    blake3::derive_key(COMMITMENT_CONTEXT, key)
+}
+
+/// What is published about K_seed: that it stays the same, and nothing else.
+pub fn seed_key_commitment(key: &[u8; 32]) -> [u8; 32] {
+    blake3::derive_key(SEED_COMMITMENT_CONTEXT, key)
+}
+
+/// The policy for answers of one of an epoch's models. `None` if it has no such model.
+pub fn policy_of(terms: &EpochTerms, model: u32) -> Option<AuditPolicy> {
+    let floor = terms.models.get(usize::try_from(model).ok()?)?;
+    Some(AuditPolicy { rate_ppb: terms.rate_ppb, floor_ppb: floor.floor_ppb })
+}
+
+/// Whether the second lottery picks an answer: the same coin, weighted in the same way, under the beacon's key.
+pub fn beacon_picks(beacon: &Beacon, terms: &EpochTerms, leaf: &Leaf) -> bool {
+    policy_of(terms, leaf.model).is_some_and(|policy| {
+        AuditSampler::new(beacon.lottery_key(), policy).picks(&leaf.claim, leaf.cost_tokens)
+    })
 }
 
 /// Draws the coins of one epoch.
@@ -52,7 +97,12 @@ impl AuditSampler {
 
     /// What is published before the epoch.
     pub fn commitment(&self) -> [u8; 32] {
-        blake3::derive_key(COMMITMENT_CONTEXT, &*self.key)
+        audit_key_commitment(&self.key)
+    }
+
+    /// The key, to be revealed after the epoch.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
     }
 
     /// Whether the answer with this digest and so many tokens is recomputed.
@@ -117,6 +167,14 @@ mod tests {
             let error = (f64::from(count) * expected * (1.0 - expected)).sqrt();
             assert!((picked - f64::from(count) * expected).abs() <= 4.0 * error, "{picked} at {expected}");
         }
+    }
+
+    #[test]
+    fn a_policy_below_the_minimum_is_refused() {
+        let check = |rate_ppb, floor_ppb| AuditPolicy { rate_ppb, floor_ppb }.check();
+        assert_eq!(check(RATE_MIN_PPB, RATE_MIN_PPB), Ok(()));
+        assert_eq!(check(PPB, RATE_MIN_PPB - 1), Err(RateTooLow { rate_ppb: RATE_MIN_PPB - 1 }));
+        assert_eq!(check(0, PPB), Err(RateTooLow { rate_ppb: 0 }));
     }
 
     #[test]

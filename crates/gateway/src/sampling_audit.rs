@@ -1,49 +1,32 @@
-//! Draws every coin of a log again, once its audit key is revealed: whether the gateway picked exactly what it had
-//! bound itself to pick, and whether every pick has an outcome. Pure; never needs the model.
+//! Draws every coin of an epoch again, once its audit key is revealed: whether the gateway picked exactly what it had
+//! bound itself to pick, and whether every pick has an outcome. Pure; never needs the model, nor the log's key.
+//!
+//! [`audit_epoch`] sees what every outsider has: an epoch's file and the gateway's public key. [`audit_log`] does the same
+//! for every epoch of a whole log, and looks at what only a log shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::ClaimDigest;
-use protocol::lease::Outcome;
+use protocol::checkpoint::{Beacon, Checkpoint, EpochTerms, Leaf, SignedReason};
+use protocol::epoch::{EpochFile, Judgement};
+use protocol::keys::VerifyingKey;
+use protocol::{MerkleHash, merkle};
 
-use crate::record::{Answered, Record};
-use crate::sampling::{AuditPolicy, AuditSampler};
+use crate::history::History;
+use crate::pick_count::{ALPHA, improbability};
+use crate::sampling::{AuditSampler, RATE_MIN_PPB, audit_key_commitment, beacon_picks, policy_of};
 
-/// The runs of a gateway in one log, each from its start to the revelation of its key.
-#[derive(Debug, Default)]
-pub struct SamplingAudit {
-    runs: Vec<Run>,
-    answers: BTreeMap<u64, Answer>,
-    judged: BTreeSet<u64>,
-    counts: AuditCounts,
-    found: Vec<AuditFinding>,
-}
-
-#[derive(Debug)]
-struct Run {
-    commitment: [u8; 32],
-    policy: AuditPolicy,
-    revealed: Option<[u8; 32]>,
-    /// Whether it has answers: without any, nobody needs its key.
-    is_used: bool,
-}
-
-#[derive(Debug)]
-struct Answer {
-    /// Index into the runs.
-    run: Option<usize>,
-    digest: ClaimDigest,
-    tokens: u64,
-    picked: bool,
-}
+#[cfg(test)]
+mod tests;
 
 /// How many of what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditCounts {
-    /// Answers in the log.
+    /// Answers.
     pub answers: u64,
-    /// Answers that the log says were picked.
+    /// Answers that the first lottery picked, as the gateway says.
     pub picked: u64,
+    /// Answers that only the beacon picked.
+    pub beacon_picked: u64,
     /// Picks that were recomputed and right.
     pub passed: u64,
     /// Picks that were recomputed and wrong.
@@ -53,14 +36,49 @@ pub struct AuditCounts {
 }
 
 /// Something that is not as it has to be. Blame: the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AuditFinding {
     /// An answer before any start.
     #[error("records come before the gateway's start")]
     NoStart,
+    /// The checkpoint is not this gateway's.
+    #[error("the checkpoint is not this gateway's: {0}")]
+    Checkpoint(SignedReason),
+    /// More answers could follow.
+    #[error("the checkpoint is not the epoch's final one")]
+    NotFinal,
+    /// The log has an epoch after this one, but no end of this one.
+    #[error("the epoch has no checkpoint, though another one follows")]
+    NoCheckpoint,
+    /// The checkpoint says something else than the epoch's beginning did.
+    #[error("the checkpoint's terms are not those with which the epoch began")]
+    OtherTerms,
+    /// Answers were left out or added.
+    #[error("there are {leaves} answers, but the checkpoint says {size}")]
+    Size {
+        /// Here.
+        leaves: u64,
+        /// In the checkpoint.
+        size: u64,
+    },
+    /// An answer, its cost, its decision or its place was changed.
+    #[error("the answers are not those of the checkpoint: their tree has another root")]
+    Root,
+    /// A checkpoint that was seen earlier says something else.
+    #[error("an earlier checkpoint of this epoch does not agree: the gateway has shown two histories")]
+    Fork,
     /// The key that was revealed is not the one that was committed to.
     #[error("the revealed audit key is not the committed one")]
     WrongKey,
+    /// The key was known before the answers were bound.
+    #[error("the audit key was revealed before the epoch's checkpoint")]
+    RevealedEarly,
+    /// Less is audited than any gateway may.
+    #[error("a rate or floor of {rate_ppb} in a thousand million is below the least that is allowed")]
+    RateTooLow {
+        /// Rate or floor.
+        rate_ppb: u64,
+    },
     /// The answer should have been picked and was not.
     #[error("answer {tag:016x} should have been picked and was not")]
     Skipped {
@@ -79,217 +97,350 @@ pub enum AuditFinding {
         /// The answer.
         tag: u64,
     },
+    /// An answer of a model that the epoch does not have.
+    #[error("answer {tag:016x} is of a model that the epoch does not have")]
+    OtherModel {
+        /// The answer.
+        tag: u64,
+    },
     /// An outcome for what was not picked or not answered.
     #[error("answer {tag:016x} has an outcome, but was not picked")]
     NotPicked {
         /// The answer.
         tag: u64,
     },
+    /// Every coin is right, and still there are far too few or too many picks: answers were chosen by their coins.
+    #[error(
+        "{picked} of {answers} answers were picked where {expected:.1} are expected: an honest gateway does so with a \
+         probability of at most {probability:.1e}, less than the {ALPHA:.0e} that raises this alarm"
+    )]
+    PickCount {
+        /// How many were.
+        picked: u64,
+        /// Of how many.
+        answers: u64,
+        /// By the rates.
+        expected: f64,
+        /// Of what is so far off, at most.
+        probability: f64,
+    },
+    /// The beacon is not the party's, or for another checkpoint.
+    #[error("the beacon does not belong to this epoch")]
+    Beacon,
+    /// Records that belong to no epoch.
+    #[error("{count} checkpoints, keys or beacons belong to no epoch, or came twice")]
+    Strays {
+        /// How many.
+        count: u64,
+    },
 }
 
-/// What a whole run shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditReport {
+/// What an epoch shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochReport {
+    /// Its name, if its checkpoint can be read.
+    pub epoch: Option<u64>,
     /// How many of what.
     pub counts: AuditCounts,
     /// Picks without an outcome.
     pub waiting: u64,
-    /// Whether the key of every run with answers was revealed, so that all coins could be checked.
+    /// Whether the key was revealed, so that the first lottery could be checked.
     pub is_revealed: bool,
-    /// What is wrong, in the order of the log, then of tags.
+    /// Whether there is a beacon, so that the second lottery could be held.
+    pub has_beacon: bool,
+    /// What is wrong.
     pub findings: Vec<AuditFinding>,
 }
 
-impl SamplingAudit {
-    /// Before the first record.
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// Checks all of an epoch with nothing but the gateway's public key. `earlier` is a checkpoint of the same epoch that
+/// the auditor has kept, if they have one: the opening one shows that the key was fixed before the first answer.
+pub fn audit_epoch(file: &EpochFile, key: &VerifyingKey, earlier: Option<&Checkpoint>) -> EpochReport {
+    let mut findings = Vec::new();
+    let terms = match Checkpoint::verify(&file.checkpoint, key) {
+        Ok(checkpoint) => {
+            check_tree(&checkpoint, &file.leaves, earlier, &mut findings);
+            Some(checkpoint)
+        }
+        Err(reason) => {
+            findings.push(AuditFinding::Checkpoint(reason));
+            None
+        }
+    };
+    let beacon = terms.as_ref().and_then(|checkpoint| check_beacon(checkpoint, file, &mut findings));
+    let terms = terms.map(|checkpoint| checkpoint.terms);
+    let report = Decisions {
+        leaves: &file.leaves,
+        terms: terms.as_ref(),
+        audit_key: file.audit_key.as_ref(),
+        beacon: beacon.as_ref(),
+        judged: &file.judged,
+    };
+    report.check(findings)
+}
 
-    /// Takes the next record in.
-    pub fn add(&mut self, record: &Record) {
-        match record {
-            Record::Started { audit_key, rate_ppb, floor_ppb } => {
-                let policy = AuditPolicy { rate_ppb: *rate_ppb, floor_ppb: *floor_ppb };
-                self.runs.push(Run { commitment: *audit_key, policy, revealed: None, is_used: false });
-            }
-            Record::Answered(answered) => self.answer(answered),
-            Record::Judged { tag, outcome } => self.judge(*tag, outcome),
-            Record::Killed { .. } => {}
-            Record::Revealed { audit_key } => match self.runs.last_mut() {
-                Some(run) => run.revealed = Some(*audit_key),
-                None => self.found.push(AuditFinding::NoStart),
-            },
-        }
+/// The tree is the checkpoint's, and an earlier checkpoint is its beginning.
+fn check_tree(
+    checkpoint: &Checkpoint,
+    leaves: &[Leaf],
+    earlier: Option<&Checkpoint>,
+    findings: &mut Vec<AuditFinding>,
+) {
+    if !checkpoint.is_final {
+        findings.push(AuditFinding::NotFinal);
     }
-
-    fn answer(&mut self, answered: &Answered) {
-        match self.runs.last_mut() {
-            Some(run) => run.is_used = true,
-            None => self.found.push(AuditFinding::NoStart),
-        }
-        let claim = &answered.claim;
-        let tokens = claim.prompt_ids.len().saturating_add(claim.output_ids.len());
-        let answer = Answer {
-            run: self.runs.len().checked_sub(1),
-            digest: claim.digest(),
-            tokens: u64::try_from(tokens).unwrap_or(u64::MAX),
-            picked: answered.picked,
-        };
-        if self.answers.insert(answered.tag, answer).is_some() {
-            self.found.push(AuditFinding::Twice { tag: answered.tag });
-        }
-        self.counts.answers += 1;
-        self.counts.picked += u64::from(answered.picked);
+    let hashes: Vec<MerkleHash> = leaves.iter().map(Leaf::hash).collect();
+    let size = u64::try_from(hashes.len()).unwrap_or(u64::MAX);
+    if size != checkpoint.size {
+        findings.push(AuditFinding::Size { leaves: size, size: checkpoint.size });
+    } else if merkle::root(&hashes) != checkpoint.root {
+        findings.push(AuditFinding::Root);
     }
-
-    fn judge(&mut self, tag: u64, outcome: &Outcome) {
-        if !self.answers.get(&tag).is_some_and(|answer| answer.picked) {
-            self.found.push(AuditFinding::NotPicked { tag });
-        }
-        // Outcomes may come twice; the first one counts.
-        if !self.judged.insert(tag) {
-            return;
-        }
-        match outcome {
-            Outcome::Pass => self.counts.passed += 1,
-            Outcome::Fail { .. } => self.counts.failed += 1,
-            Outcome::Unverifiable { .. } => self.counts.unverifiable += 1,
-        }
-    }
-
-    /// Draws all coins again.
-    pub fn finish(mut self) -> AuditReport {
-        let mut samplers = Vec::with_capacity(self.runs.len());
-        for run in &self.runs {
-            let sampler = run.revealed.map(|key| AuditSampler::new(key, run.policy));
-            let fits = sampler.as_ref().is_none_or(|sampler| sampler.commitment() == run.commitment);
-            if !fits {
-                self.found.push(AuditFinding::WrongKey);
-            }
-            samplers.push(sampler.filter(|_| fits));
-        }
-        for (tag, answer) in &self.answers {
-            let Some(sampler) = answer.run.and_then(|run| samplers[run].as_ref()) else { continue };
-            match (sampler.picks(&answer.digest, answer.tokens), answer.picked) {
-                (true, false) => self.found.push(AuditFinding::Skipped { tag: *tag }),
-                (false, true) => self.found.push(AuditFinding::Added { tag: *tag }),
-                (true, true) | (false, false) => {}
-            }
-        }
-        let judged = self.counts.passed + self.counts.failed + self.counts.unverifiable;
-        AuditReport {
-            counts: self.counts,
-            waiting: self.counts.picked.saturating_sub(judged),
-            is_revealed: self.runs.iter().all(|run| run.revealed.is_some() || !run.is_used),
-            findings: self.found,
+    if let Some(earlier) = earlier {
+        let beginning = usize::try_from(earlier.size).ok().and_then(|size| hashes.get(..size));
+        let agrees = earlier.terms == checkpoint.terms
+            && beginning.is_some_and(|beginning| merkle::root(beginning) == earlier.root);
+        if !agrees {
+            findings.push(AuditFinding::Fork);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use protocol::Claim;
-
-    use super::*;
-    use crate::record::test_claim;
-    use crate::sampling::PPB;
-
-    const KEY: [u8; 32] = [6; 32];
-    const POLICY: AuditPolicy = AuditPolicy { rate_ppb: PPB / 4, floor_ppb: PPB / 4 };
-
-    fn claim(tag: u64) -> Claim {
-        test_claim(*blake3::hash(&tag.to_le_bytes()).as_bytes())
+fn check_beacon(
+    checkpoint: &Checkpoint,
+    file: &EpochFile,
+    findings: &mut Vec<AuditFinding>,
+) -> Option<Beacon> {
+    let signed = file.beacon.as_deref()?;
+    let party = checkpoint.terms.beacon_party;
+    let beacon = party.and_then(|party| Beacon::verify(signed, &party).ok());
+    let fits =
+        |beacon: &Beacon| beacon.epoch == checkpoint.terms.epoch && beacon.checkpoint == checkpoint.digest();
+    let beacon = beacon.filter(fits);
+    if beacon.is_none() {
+        findings.push(AuditFinding::Beacon);
     }
+    beacon
+}
 
-    /// An honest log of so many answers, all picks judged, the key revealed.
-    fn honest(answers: u64) -> Vec<Record> {
-        let sampler = AuditSampler::new(KEY, POLICY);
-        let AuditPolicy { rate_ppb, floor_ppb } = POLICY;
-        let mut records = vec![Record::Started { audit_key: sampler.commitment(), rate_ppb, floor_ppb }];
-        for tag in 0..answers {
-            let claim = claim(tag);
-            let picked = sampler.picks(&claim.digest(), 2);
-            records.push(Record::Answered(Box::new(Answered { tag, picked, response: [0; 32], claim })));
-            if picked {
-                records.push(Record::Judged { tag, outcome: Outcome::Pass });
+/// The decisions about an epoch's answers, and what they follow from.
+struct Decisions<'a> {
+    leaves: &'a [Leaf],
+    terms: Option<&'a EpochTerms>,
+    audit_key: Option<&'a [u8; 32]>,
+    beacon: Option<&'a Beacon>,
+    judged: &'a [(u64, Judgement)],
+}
+
+impl Decisions<'_> {
+    fn check(&self, mut findings: Vec<AuditFinding>) -> EpochReport {
+        self.check_rates(&mut findings);
+        self.check_coins(&mut findings);
+        self.check_count(&mut findings);
+        let beacon_picked: BTreeSet<u64> = match (self.beacon, self.terms) {
+            (Some(beacon), Some(terms)) => {
+                let is_new = |leaf: &&Leaf| !leaf.picked && beacon_picks(beacon, terms, leaf);
+                self.leaves.iter().filter(is_new).map(|leaf| leaf.tag).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        let mut counts = AuditCounts {
+            answers: count(self.leaves.len()),
+            picked: count(self.leaves.iter().filter(|leaf| leaf.picked).count()),
+            beacon_picked: count(beacon_picked.len()),
+            ..AuditCounts::default()
+        };
+        let picked: BTreeSet<u64> =
+            self.leaves.iter().filter(|leaf| leaf.picked).map(|leaf| leaf.tag).collect();
+        let mut judged = BTreeSet::new();
+        for (tag, judgement) in self.judged {
+            if !picked.contains(tag) && !beacon_picked.contains(tag) {
+                findings.push(AuditFinding::NotPicked { tag: *tag });
+            } else if judged.insert(*tag) {
+                match judgement {
+                    Judgement::Pass => counts.passed += 1,
+                    Judgement::Fail => counts.failed += 1,
+                    Judgement::Unverifiable => counts.unverifiable += 1,
+                }
             }
         }
-        records.push(Record::Revealed { audit_key: KEY });
-        records
-    }
-
-    fn audit(records: &[Record]) -> AuditReport {
-        let mut audit = SamplingAudit::new();
-        records.iter().for_each(|record| audit.add(record));
-        audit.finish()
-    }
-
-    #[test]
-    fn an_honest_log_has_no_findings() {
-        let report = audit(&honest(200));
-        assert_eq!((report.findings, report.waiting, report.is_revealed), (vec![], 0, true));
-        assert_eq!((report.counts.answers, report.counts.picked), (200, report.counts.passed));
-        assert!((20..80).contains(&report.counts.picked));
-    }
-
-    #[test]
-    fn every_decision_that_is_changed_is_found() {
-        let records = honest(60);
-        for (index, record) in records.iter().enumerate() {
-            let Record::Answered(answered) = record else { continue };
-            let (tag, picked) = (answered.tag, answered.picked);
-            let mut changed = records.clone();
-            let answered = Answered { picked: !picked, ..(**answered).clone() };
-            changed[index] = Record::Answered(Box::new(answered));
-            let expected = if picked {
-                vec![AuditFinding::NotPicked { tag }, AuditFinding::Skipped { tag }]
-            } else {
-                vec![AuditFinding::Added { tag }]
-            };
-            assert_eq!(audit(&changed).findings, expected);
+        let wanted = count(picked.len()).saturating_add(counts.beacon_picked);
+        EpochReport {
+            epoch: self.terms.map(|terms| terms.epoch),
+            counts,
+            waiting: wanted.saturating_sub(count(judged.len())),
+            is_revealed: self.audit_key.is_some(),
+            has_beacon: self.beacon.is_some(),
+            findings,
         }
     }
 
-    #[test]
-    fn each_run_is_checked_with_its_own_key() {
-        let (first, mut second) = (honest(30), honest(60));
-        let AuditPolicy { rate_ppb, floor_ppb } = POLICY;
-        let other = AuditSampler::new([9; 32], POLICY);
-        // The second run has answers and a key of its own; one pick of the first is judged only then.
-        second[0] = Record::Started { audit_key: other.commitment(), rate_ppb, floor_ppb };
-        second.retain(|record| !matches!(record, Record::Judged { .. } | Record::Revealed { .. }));
-        second.retain(|record| !matches!(record, Record::Answered(answered) if answered.tag < 30));
-        for record in &mut second {
-            if let Record::Answered(answered) = record {
-                answered.picked = other.picks(&answered.claim.digest(), 2);
+    fn check_rates(&self, findings: &mut Vec<AuditFinding>) {
+        let Some(terms) = self.terms else { return };
+        let rates = terms.models.iter().map(|floor| floor.floor_ppb).chain([terms.rate_ppb]);
+        if let Some(rate_ppb) = rates.min().filter(|rate| *rate < RATE_MIN_PPB) {
+            findings.push(AuditFinding::RateTooLow { rate_ppb });
+        }
+    }
+
+    /// Each decision is the one that the key gives.
+    fn check_coins(&self, findings: &mut Vec<AuditFinding>) {
+        let mut tags = BTreeSet::new();
+        let twice = self.leaves.iter().filter(|leaf| !tags.insert(leaf.tag));
+        findings.extend(twice.map(|leaf| AuditFinding::Twice { tag: leaf.tag }));
+        let Some(terms) = self.terms else { return };
+        let samplers = match self.audit_key {
+            Some(key) if audit_key_commitment(key) != terms.audit_key => {
+                findings.push(AuditFinding::WrongKey);
+                return;
+            }
+            Some(key) => {
+                let policies = (0..).map_while(|model| policy_of(terms, model));
+                policies.map(|policy| AuditSampler::new(*key, policy)).collect()
+            }
+            None => Vec::new(),
+        };
+        for leaf in self.leaves {
+            let model = usize::try_from(leaf.model).unwrap_or(usize::MAX);
+            if model >= terms.models.len() {
+                findings.push(AuditFinding::OtherModel { tag: leaf.tag });
+            }
+            let Some(sampler) = samplers.get(model) else { continue };
+            match (sampler.picks(&leaf.claim, leaf.cost_tokens), leaf.picked) {
+                (true, false) => findings.push(AuditFinding::Skipped { tag: leaf.tag }),
+                (false, true) => findings.push(AuditFinding::Added { tag: leaf.tag }),
+                (true, true) | (false, false) => {}
             }
         }
-        let mut records = first;
-        let late = records.iter().rposition(|record| matches!(record, Record::Judged { .. })).unwrap();
-        let late = records.remove(late);
-        records.extend(second);
-        records.push(late);
-        let unrevealed = audit(&records);
-        assert_eq!((unrevealed.findings, unrevealed.is_revealed), (vec![], false));
-        records.push(Record::Revealed { audit_key: [9; 32] });
-        let report = audit(&records);
-        assert_eq!((report.findings, report.is_revealed, report.counts.answers), (vec![], true, 60));
-        *records.last_mut().unwrap() = Record::Revealed { audit_key: KEY };
-        assert_eq!(audit(&records).findings, [AuditFinding::WrongKey]);
     }
 
-    #[test]
-    fn keys_that_do_not_fit_and_missing_records_are_found() {
-        let mut other_key = honest(5);
-        *other_key.last_mut().unwrap() = Record::Revealed { audit_key: [7; 32] };
-        assert_eq!(audit(&other_key).findings, [AuditFinding::WrongKey]);
-        let unrevealed = &honest(5)[..];
-        assert!(!audit(&unrevealed[..unrevealed.len() - 1]).is_revealed);
-        let without_start = audit(&honest(1)[1..2]);
-        assert_eq!(without_start.findings, [AuditFinding::NoStart]);
-        let records = honest(1);
-        let twice = [&records[..2], &records[1..2]].concat();
-        assert!(audit(&twice).findings.contains(&AuditFinding::Twice { tag: 0 }));
+    /// As many were picked as the rates make likely.
+    fn check_count(&self, findings: &mut Vec<AuditFinding>) {
+        let Some(terms) = self.terms else { return };
+        let rate = |leaf: &Leaf| Some(policy_of(terms, leaf.model)?.rate_ppb(leaf.cost_tokens));
+        let rates: Vec<u64> = self.leaves.iter().filter_map(rate).collect();
+        let picked = count(self.leaves.iter().filter(|leaf| leaf.picked).count());
+        let found = improbability(&rates, picked);
+        if found.probability < ALPHA {
+            findings.push(AuditFinding::PickCount {
+                picked,
+                answers: count(self.leaves.len()),
+                expected: found.expected,
+                probability: found.probability,
+            });
+        }
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// What a whole log shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogReport {
+    /// Sums over all epochs.
+    pub counts: AuditCounts,
+    /// Picks without an outcome.
+    pub waiting: u64,
+    /// Whether the key of every epoch with answers was revealed.
+    pub is_revealed: bool,
+    /// Answers whose epoch began before the oldest record that the log keeps.
+    pub unchecked: u64,
+    /// One for each epoch, in order.
+    pub epochs: Vec<EpochReport>,
+    /// What is wrong with no epoch in particular.
+    pub findings: Vec<AuditFinding>,
+}
+
+impl LogReport {
+    /// Everything that is wrong, with the epoch's name where it has one.
+    pub fn all_findings(&self) -> impl Iterator<Item = (Option<u64>, &AuditFinding)> {
+        let of_epochs = self
+            .epochs
+            .iter()
+            .flat_map(|report| report.findings.iter().map(move |finding| (report.epoch, finding)));
+        self.findings.iter().map(|finding| (None, finding)).chain(of_epochs)
+    }
+}
+
+/// Checks every epoch of a log. `is_whole` says that the log still has its first record.
+pub fn audit_log(history: &History, key: &VerifyingKey, is_whole: bool) -> LogReport {
+    let mut findings = Vec::new();
+    if is_whole && !history.orphans.is_empty() {
+        findings.push(AuditFinding::NoStart);
+    }
+    if is_whole && history.strays > 0 {
+        findings.push(AuditFinding::Strays { count: history.strays });
+    }
+    let unchecked = if is_whole { 0 } else { count(history.orphans.len()) };
+    let mut seen = BTreeMap::new();
+    let last = history.epochs.last().map(|epoch| epoch.epoch);
+    let mut epochs = Vec::new();
+    for past in &history.epochs {
+        let terms = past.terms(key.id());
+        let mut report = match history.export(past.epoch) {
+            Some(file) => {
+                let opening = terms.opening();
+                let mut report = audit_epoch(&file, key, None);
+                let signed = Checkpoint::verify(&file.checkpoint, key).ok();
+                if signed.is_some_and(|signed| signed.terms != opening.terms) {
+                    report.findings.push(AuditFinding::OtherTerms);
+                }
+                report
+            }
+            None => {
+                let leaves: Vec<Leaf> = past.entries.iter().map(|entry| entry.leaf).collect();
+                let judged = history.judged_in(past);
+                let decisions = Decisions {
+                    leaves: &leaves,
+                    terms: Some(&terms),
+                    audit_key: past.audit_key.as_ref(),
+                    beacon: None,
+                    judged: &judged,
+                };
+                let is_left = last != Some(past.epoch);
+                decisions.check(is_left.then_some(AuditFinding::NoCheckpoint).into_iter().collect())
+            }
+        };
+        report.epoch = Some(past.epoch);
+        if past.is_revealed_early {
+            report.findings.push(AuditFinding::RevealedEarly);
+        }
+        let strangers = past.strangers.iter().map(|answer| AuditFinding::OtherModel { tag: answer.tag });
+        report.findings.extend(strangers);
+        for entry in &past.entries {
+            let tag = entry.leaf.tag;
+            // Within one epoch it was found already.
+            if seen.insert(tag, past.epoch).is_some_and(|epoch| epoch != past.epoch) {
+                report.findings.push(AuditFinding::Twice { tag });
+            }
+        }
+        epochs.push(report);
+    }
+    let orphans: BTreeSet<u64> = history.orphans.iter().map(|answer| answer.tag).collect();
+    let unknown = history.judged.keys().filter(|tag| !seen.contains_key(*tag) && !orphans.contains(*tag));
+    if is_whole {
+        findings.extend(unknown.map(|tag| AuditFinding::NotPicked { tag: *tag }));
+    }
+    summed(epochs, findings, unchecked)
+}
+
+fn summed(epochs: Vec<EpochReport>, findings: Vec<AuditFinding>, unchecked: u64) -> LogReport {
+    let mut counts = AuditCounts::default();
+    for report in &epochs {
+        counts.answers += report.counts.answers;
+        counts.picked += report.counts.picked;
+        counts.beacon_picked += report.counts.beacon_picked;
+        counts.passed += report.counts.passed;
+        counts.failed += report.counts.failed;
+        counts.unverifiable += report.counts.unverifiable;
+    }
+    LogReport {
+        counts,
+        waiting: epochs.iter().map(|report| report.waiting).sum(),
+        is_revealed: epochs.iter().all(|report| report.is_revealed || report.counts.answers == 0),
+        unchecked,
+        epochs,
+        findings,
     }
 }

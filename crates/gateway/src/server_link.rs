@@ -10,6 +10,7 @@ use protocol::FinishReason;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::group_tree::{GroupVerifier, TreeHead};
 use protocol::link::{ByteRange, FromServer, MAX_FROM_SERVER_BYTES, ReadbackHasher, ToServer, frame};
+use protocol::logprobs::TokenLogprobs;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -80,6 +81,8 @@ pub enum Reply {
         id: u32,
         /// Of its logits.
         fingerprint: LogitFingerprint,
+        /// If they were asked for.
+        logprobs: Option<TokenLogprobs>,
     },
     /// That was all.
     Finished(FinishReason),
@@ -89,11 +92,12 @@ pub enum Reply {
     Killed(KillReason),
 }
 
-/// Runs one server from upload to its end, and returns how it ended.
+/// Runs one server from upload to its end, and returns how it ended. A server that was not started here has no `child`:
+/// what kills it is the end of the link, and whoever started it has to end its process.
 pub async fn run(
     config: LinkConfig,
     stream: UnixStream,
-    child: Child,
+    child: Option<Child>,
     commands: mpsc::Receiver<Command>,
     mode: watch::Sender<Mode>,
 ) -> Mode {
@@ -106,6 +110,7 @@ pub async fn run(
         config,
         state,
         child,
+        writing: None,
         mode,
         outbound,
         replies: BTreeMap::new(),
@@ -116,9 +121,15 @@ pub async fn run(
     };
     let end = link.run(messages, commands, writer, to_write).await;
     // Killed on every way out: a server that was drained has nothing more to do either.
-    let _ = link.child.start_kill();
-    let _ = link.child.wait().await;
+    link.kill();
+    if let Some(child) = &mut link.child {
+        let _ = child.wait().await;
+    }
+    // Both halves of the socket are dropped with their tasks, whatever they wait for.
     reading.abort();
+    if let Some(writing) = link.writing {
+        writing.abort();
+    }
     end
 }
 
@@ -160,7 +171,8 @@ async fn write_messages(mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver
 struct Link {
     config: LinkConfig,
     state: State,
-    child: Child,
+    child: Option<Child>,
+    writing: Option<JoinHandle<()>>,
     mode: watch::Sender<Mode>,
     outbound: mpsc::Sender<Vec<u8>>,
     replies: BTreeMap<u64, mpsc::UnboundedSender<Reply>>,
@@ -181,8 +193,7 @@ impl Link {
     ) -> Mode {
         self.event(Event::Boot).await;
         self.upload(&mut messages, &mut commands, &mut writer).await;
-        // Ends with the link, which owns the other end of the queue.
-        tokio::spawn(write_messages(writer, to_write));
+        self.writing = Some(tokio::spawn(write_messages(writer, to_write)));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut has_commander = true;
@@ -201,6 +212,13 @@ impl Link {
             }
         }
         self.state.mode()
+    }
+
+    fn kill(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It fails only if the process has ended.
+            let _ = child.start_kill();
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -288,7 +306,9 @@ impl Link {
             match action {
                 Action::Challenge => self.prepare(),
                 Action::Open => self.next_challenge_ms = now_ms.saturating_add(CHALLENGE_EVERY_MS),
-                Action::Token { tag, id, fingerprint } => self.reply(tag, Reply::Token { id, fingerprint }),
+                Action::Token { tag, id, fingerprint, logprobs } => {
+                    self.reply(tag, Reply::Token { id, fingerprint, logprobs });
+                }
                 Action::Finished { tag, finish } => {
                     self.reply(tag, Reply::Finished(finish));
                     self.replies.remove(&tag);
@@ -300,7 +320,7 @@ impl Link {
                 Action::Cancel { tag } => self.send(&ToServer::Cancel { tag }).await,
                 Action::Kill(reason) => {
                     // The process first: what it holds must not get out while we tidy up.
-                    let _ = self.child.start_kill();
+                    self.kill();
                     tracing::error!(reason = reason.code(), "server killed");
                     for reply in std::mem::take(&mut self.replies).into_values() {
                         let _ = reply.send(Reply::Killed(reason));

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
+use protocol::Nonce;
 use protocol::keys::{SigningKey, VerifyingKey};
-use protocol::lease::Outcome;
 use protocol::link::ToServer;
 use protocol::receipt::{Receipt, ResponseHasher};
 use protocol::whitelist::AuthorizedEntry;
@@ -16,17 +16,29 @@ use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::audit::Audit;
 use self::session::{Session, Sink};
+use crate::access::Reservation;
+use crate::epochs::EpochBook;
+use crate::governor::GovernorPolicy;
+use crate::idempotency::{Kept, Retries, RetryTicket};
 use crate::log::{Log, LogError};
+use crate::logprobs::LogprobWriter;
+use crate::metrics::Metrics;
 use crate::openai::{Answer, StopFilter, Wanted};
+use crate::panel::PanelPolicy;
 use crate::recent::RecentVerdicts;
-use crate::record::Record;
-use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
+use crate::record::{Answered, Record};
+use crate::sampling::{AuditPolicy, NonceSource, seed_key_commitment};
 use crate::server_link::Command;
-use crate::spool::{Recorded, Spool};
-use crate::state::{Asked, KillReason, Mode};
+use crate::state::{Asked, Mode};
+use crate::unverifiable::BudgetPolicy;
 
+mod audit;
+mod epochs;
 mod session;
+
+pub use epochs::{DrawKey, EpochError, EpochSettings, ProofState};
 
 /// Pieces of an answer that wait for a slow client.
 const BODY_QUEUE: usize = 16;
@@ -45,16 +57,20 @@ pub struct ServiceConfig {
     pub key: SigningKey,
     /// From which nonces come. Never revealed.
     pub seed_key: [u8; 32],
-    /// From which audits come. Revealed after the run.
-    pub audit_key: [u8; 32],
+    /// Draws the key of each epoch's audit, which is revealed after the epoch.
+    pub draw_audit_key: DrawKey,
     /// How much is audited.
     pub policy: AuditPolicy,
+    /// How long an epoch is, and who draws its beacon.
+    pub epochs: EpochSettings,
     /// Requests at the same time.
     pub in_flight_max: usize,
-    /// Sampled answers that may wait for recomputation before no more requests are taken.
-    pub backlog_max: usize,
-    /// A recomputer that has not answered for so long has lost its lease.
-    pub lease_ms: u64,
+    /// Who recomputes; how many answers may wait for it before no more requests are taken.
+    pub recomputers: PanelPolicy,
+    /// How much may leave without a check.
+    pub egress: GovernorPolicy,
+    /// How many answers may stay without a verdict.
+    pub unverifiable: BudgetPolicy,
 }
 
 /// The numbers that people and monitors look at.
@@ -66,6 +82,8 @@ pub struct Counters {
     pub answers: AtomicU64,
     /// Answers that are or were to be recomputed.
     pub sampled: AtomicU64,
+    /// Those that only a beacon picked; they count as sampled too.
+    pub beacon_sampled: AtomicU64,
     /// Recomputed and right.
     pub passed: AtomicU64,
     /// Recomputed and wrong.
@@ -80,19 +98,27 @@ pub struct Service {
     tokenizer: Tokenizer,
     key: SigningKey,
     nonces: NonceSource,
-    sampler: AuditSampler,
+    seed_commitment: [u8; 32],
+    policy: AuditPolicy,
+    epoch_settings: EpochSettings,
+    /// Taken for as long as it takes to give an answer its place in the log, never while the disk is waited for.
+    epochs: Mutex<EpochBook>,
+    draw_audit_key: Mutex<DrawKey>,
     log: Log,
     commands: mpsc::Sender<Command>,
     mode: watch::Receiver<Mode>,
     slots: Arc<Semaphore>,
     in_flight_max: usize,
-    spool: Mutex<Spool>,
+    audit: Audit,
     receipts: Mutex<Receipts>,
     recent: Mutex<RecentVerdicts>,
+    retries: Arc<Retries>,
     next_tag: AtomicU64,
-    began: std::time::Instant,
+    began: Instant,
     /// What has been counted so far.
     pub counters: Counters,
+    /// What only monitors look at.
+    pub metrics: Metrics,
     alarm: watch::Sender<Option<Alarm>>,
 }
 
@@ -142,6 +168,17 @@ pub enum Busy {
     /// Status 503.
     #[error("the log can't be written, so nothing can be answered: {0}")]
     Log(LogError),
+    /// Status 503.
+    #[error("{unverified_bytes} bytes of answers wait for a check; no more leave until it has caught up")]
+    Egress {
+        /// Delivered or promised without a check.
+        unverified_bytes: u64,
+        /// When to ask again.
+        wait_ms: u64,
+    },
+    /// Status 503.
+    #[error("no epoch can be begun, so nothing can be answered: {0}")]
+    Epoch(String),
 }
 
 /// A request that was taken.
@@ -152,12 +189,22 @@ pub struct Started {
     pub body: Body,
 }
 
+/// A request whose key says which one it is.
+pub struct Keyed {
+    /// To be told what becomes of it.
+    pub ticket: RetryTicket,
+    /// The nonce that it was asked with before.
+    pub nonce: Option<Nonce>,
+}
+
 /// How the answer comes.
 pub enum Body {
     /// Token by token.
     Stream(mpsc::Receiver<Bytes>),
     /// All at once; an error is a body for the client too.
     Whole(oneshot::Receiver<Result<Bytes, Bytes>>),
+    /// It was given before, and is given again.
+    Again(Kept),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -165,47 +212,62 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the machine is told of a request.
+fn asked(wanted: &Wanted, prompt_ids: &[u32]) -> Asked {
+    Asked {
+        prompt_tokens: u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX),
+        max_tokens: wanted.settings.max_tokens,
+        logprobs: wanted.logprobs,
+    }
+}
+
+/// What a client sees of an answer besides its text.
+fn answer_of(tag: u64, wanted: &Wanted, chat: bool) -> Answer {
+    let id = format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" });
+    Answer { id, created: unix_ms() / 1000, model: wanted.model.clone(), chat }
+}
+
 impl Service {
-    /// Records the start and takes the log over. Blocks on the disk.
+    /// Ends the epoch of an earlier run, begins one, and takes the log over. Blocks on the disk.
     ///
     /// # Errors
-    /// Those of the log.
+    /// [`EpochError`].
     pub fn start(
         config: ServiceConfig,
         mut log: Log,
         commands: mpsc::Sender<Command>,
         mode: watch::Receiver<Mode>,
-    ) -> Result<Arc<Self>, LogError> {
-        let sampler = AuditSampler::new(config.audit_key, config.policy);
-        let AuditPolicy { rate_ppb, floor_ppb } = config.policy;
-        let audit_key = sampler.commitment();
-        // What an earlier run left comes first, whatever the limit: it was promised.
-        let waiting = log.take_waiting();
-        let backlog_max = config.backlog_max.saturating_add(waiting.len());
-        let mut spool = Spool::new(config.lease_ms, backlog_max);
-        for (tag, claim) in waiting {
-            spool.add(tag, claim, 0).expect("the limit was raised for these");
-        }
-        let started = log.append_wait(&Record::Started { audit_key, rate_ppb, floor_ppb })?;
-        Ok(Arc::new(Self {
+    ) -> Result<Arc<Self>, EpochError> {
+        let audit = Audit::new(&config, log.take_waiting());
+        let history = log.take_history();
+        let service = Self {
             entry: config.entry,
             tokenizer: config.tokenizer,
             key: config.key,
             nonces: NonceSource::new(config.seed_key),
-            sampler,
+            seed_commitment: seed_key_commitment(&config.seed_key),
+            policy: config.policy,
+            epoch_settings: config.epochs,
+            epochs: Mutex::new(EpochBook::default()),
+            draw_audit_key: Mutex::new(config.draw_audit_key),
             log,
             commands,
             mode,
             slots: Arc::new(Semaphore::new(config.in_flight_max)),
             in_flight_max: config.in_flight_max,
-            spool: Mutex::new(spool),
+            audit,
             receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
-            next_tag: AtomicU64::new(started.sequence << TAG_BITS),
-            began: std::time::Instant::now(),
+            retries: Retries::new(),
+            next_tag: AtomicU64::new(0),
+            began: Instant::now(),
             counters: Counters::default(),
+            metrics: Metrics::default(),
             alarm: watch::Sender::new(None),
-        }))
+        };
+        let first = service.begin(&history)?;
+        service.next_tag.store(first << TAG_BITS, Ordering::Relaxed);
+        Ok(Arc::new(service))
     }
 
     /// The model that is served.
@@ -268,15 +330,31 @@ impl Service {
             "fail": count(&self.counters.failed),
             "unverifiable": count(&self.counters.unverifiable),
             "backlog": self.backlog(),
-            "lag_ms": lock(&self.spool).lag_ms(self.now_ms()),
+            "in_flight": self.in_flight(),
+            "lag_ms": self.lag_ms(),
+            "audit": self.audit_status(),
             "alarm": alarm,
             "recent": lock(&self.recent).to_json(),
         })
     }
 
-    /// Sampled answers without an outcome.
-    pub fn backlog(&self) -> usize {
-        lock(&self.spool).backlog()
+    /// Requests whose keys are remembered.
+    pub fn retries(&self) -> &Arc<Retries> {
+        &self.retries
+    }
+
+    /// Answers that are being written.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight_max.saturating_sub(self.slots.available_permits())
+    }
+
+    /// Until no answer is being written any more, and from then on none is begun.
+    pub async fn finish_answers(&self) {
+        let places = u32::try_from(self.in_flight_max).unwrap_or(u32::MAX);
+        // It fails only if they are all gone already.
+        if self.slots.acquire_many(places).await.is_ok() {
+            self.slots.close();
+        }
     }
 
     /// A receipt, if its answer is durable.
@@ -294,70 +372,19 @@ impl Service {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The next job for a recomputer.
-    pub fn lease(&self) -> Option<(u64, Vec<u8>)> {
-        let now_ms = self.now_ms();
-        lock(&self.spool).lease(now_ms).map(|(tag, claim)| (tag, claim.to_vec()))
-    }
-
-    /// Records what a recomputer found; a failure kills the server. Blocks on the disk.
+    /// Records how the server ended, and ends the epoch. Blocks on the disk.
     ///
     /// # Errors
-    /// Those of the log; the job stays then.
-    pub fn judged(&self, tag: u64, outcome: Outcome) -> Result<(), LogError> {
-        if !lock(&self.spool).contains(tag) {
-            tracing::warn!(tag, "an outcome for what does not wait for one");
-            return Ok(());
-        }
-        // First of all: a server that lies does not go on because a disk is slow or broken.
-        if let Outcome::Fail { reason, position } = &outcome {
-            self.raise_alarm(tag, reason, *position);
-        }
-        // Recorded twice if two recomputers finish at once; counted once, by the spool.
-        self.log.append_wait(&Record::Judged { tag, outcome: outcome.clone() })?;
-        if lock(&self.spool).done(tag) == Recorded::Ignored {
-            return Ok(());
-        }
-        let counter = match &outcome {
-            Outcome::Pass => &self.counters.passed,
-            Outcome::Fail { .. } => &self.counters.failed,
-            Outcome::Unverifiable { .. } => &self.counters.unverifiable,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        lock(&self.recent).add(tag, outcome, self.now_ms());
-        Ok(())
-    }
-
-    /// Kills the server, and keeps what the first failure was. Blocks until the link has room.
-    fn raise_alarm(&self, tag: u64, reason: &str, position: Option<u32>) {
-        tracing::error!(tag, reason, ?position, "recomputation failed: the server is killed");
-        // Whoever sees that the server is dead finds the alarm.
-        self.alarm.send_if_modified(|first| {
-            let is_first = first.is_none();
-            if is_first {
-                let reason = reason.to_owned();
-                *first = Some(Alarm { tag, reason, position, after_ms: self.now_ms() });
-            }
-            is_first
-        });
-        if self.commands.blocking_send(Command::Kill(KillReason::Audit)).is_err() {
-            tracing::debug!("the server is gone already");
-        }
-    }
-
-    /// Records how the server ended, and reveals the audit key. Blocks on the disk.
-    ///
-    /// # Errors
-    /// Those of the log.
-    pub fn ended(&self, audit_key: [u8; 32]) -> Result<(), LogError> {
+    /// [`EpochError`].
+    pub fn ended(&self) -> Result<(), EpochError> {
         if let Mode::Killed(reason) = self.mode() {
             self.log.append_wait(&Record::Killed { reason: reason.code().to_owned() })?;
         }
-        self.log.append_wait(&Record::Revealed { audit_key })?;
-        Ok(())
+        self.end_last()
     }
 
-    /// Takes a request: gives it a tag and a nonce and sends it to the server.
+    /// Takes a request: gives it a tag and a nonce and sends it to the server. What the answer does not use of its
+    /// reserved tokens goes back at its end. A request that came before with the same key keeps its nonce.
     ///
     /// # Errors
     /// [`Busy`].
@@ -366,57 +393,52 @@ impl Service {
         wanted: Wanted,
         prompt_ids: Vec<u32>,
         chat: bool,
+        reserved: Reservation,
+        keyed: Option<Keyed>,
     ) -> Result<Started, Busy> {
         if self.mode() != Mode::Serving {
             return Err(Busy::NotServing(self.mode()));
         }
         self.log.check().map_err(Busy::Log)?;
+        self.check_epoch()?;
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return Err(Busy::Full(self.in_flight_max));
         };
         // Every answer that is being written may be picked, and a pick must find room.
-        let in_flight = self.in_flight_max.saturating_sub(self.slots.available_permits());
-        if !lock(&self.spool).has_room(in_flight) {
+        if !lock(&self.audit.panel).has_room(self.in_flight()) {
             return Err(Busy::Backlog(self.backlog()));
         }
-        let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
+        let tag = self.admit(wanted.settings.max_tokens)?;
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        let (nonce, client_seed) = (self.nonces.nonce(tag), wanted.client_seed);
+        let (retry, before) = keyed.map(|keyed| (keyed.ticket, keyed.nonce)).unzip();
+        // A retry keeps its nonce, so that nobody can ask again until a coin falls otherwise.
+        let nonce = before.flatten().unwrap_or_else(|| self.nonces.nonce(tag));
+        let client_seed = wanted.client_seed;
         let message = ToServer::Generate {
             tag,
             prompt_ids: prompt_ids.clone(),
             settings: wanted.settings,
             nonce,
             client_seed,
+            logprobs: wanted.logprobs,
         };
-        let asked = Asked {
-            prompt_tokens: u32::try_from(prompt_ids.len()).unwrap_or(u32::MAX),
-            max_tokens: wanted.settings.max_tokens,
-        };
+        let asked = asked(&wanted, &prompt_ids);
         let (reply, replies) = mpsc::unbounded_channel();
         if self.commands.send(Command::Ask { tag, asked, message, reply }).await.is_err() {
+            self.settle_egress(tag, false);
             return Err(Busy::NotServing(self.mode()));
         }
         // From here on nothing waits, so a client that leaves cannot stop it half done.
+        retry.iter().for_each(|retry| retry.asked(nonce));
         lock(&self.receipts).pending.insert(tag);
-        let answer = Answer {
-            id: format!("{}-{tag:016x}", if chat { "chatcmpl" } else { "cmpl" }),
-            created: unix_ms() / 1000,
-            model: wanted.model.clone(),
-            chat,
-        };
-        let (sink, body) = if wanted.stream {
-            let (sender, receiver) = mpsc::channel(BODY_QUEUE);
-            (Sink::Stream(sender), Body::Stream(receiver))
-        } else {
-            let (sender, receiver) = oneshot::channel();
-            (Sink::Whole(Some(sender)), Body::Whole(receiver))
-        };
+        let (sink, body) = Sink::of(wanted.stream);
         let session = Session {
             service: Arc::clone(self),
             tag,
+            nonce,
+            retry,
             templated: chat,
-            answer,
+            answer: answer_of(tag, &wanted, chat),
             sink,
             filter: StopFilter::new(wanted.stops.clone()),
             wanted,
@@ -425,6 +447,11 @@ impl Service {
             text: String::new(),
             output_ids: Vec::new(),
             fingerprints: Vec::new(),
+            logprobs: Vec::new(),
+            writer: LogprobWriter::default(),
+            shown_logprobs: Vec::new(),
+            asked: Instant::now(),
+            reserved,
             _slot: slot,
         };
         tokio::spawn(session.run(replies));
@@ -432,11 +459,25 @@ impl Service {
     }
 }
 
+impl Sink {
+    /// Where an answer goes, and where it comes out.
+    fn of(is_stream: bool) -> (Self, Body) {
+        if is_stream {
+            let (sender, receiver) = mpsc::channel(BODY_QUEUE);
+            (Self::Stream(sender), Body::Stream(receiver))
+        } else {
+            let (sender, receiver) = oneshot::channel();
+            (Self::Whole(Some(sender)), Body::Whole(receiver))
+        }
+    }
+}
+
 impl Service {
-    /// The blocking end of an answer; `job` is its claim if it was picked. False if it is not recorded.
-    fn finish_record(&self, tag: u64, record: &Record, receipt: Receipt, job: Option<Vec<u8>>) -> bool {
-        let durable = match self.log.append_wait(record) {
-            Ok(durable) => durable,
+    /// The end of an answer. False if it is not recorded.
+    async fn finish_record(self: &Arc<Self>, answered: Answered, receipt: Receipt) -> bool {
+        let (tag, claim) = (answered.tag, answered.claim.clone());
+        let (durable, job) = match self.write_answer(answered).await {
+            Ok(written) => written,
             Err(error) => {
                 tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");
                 lock(&self.receipts).pending.remove(&tag);
@@ -444,13 +485,9 @@ impl Service {
             }
         };
         self.counters.answers.fetch_add(1, Ordering::Relaxed);
-        if let Some(claim) = job {
-            self.counters.sampled.fetch_add(1, Ordering::Relaxed);
-            // `ask` keeps room for every answer that is being written.
-            if let Err(full) = lock(&self.spool).add(tag, claim, self.now_ms()) {
-                tracing::error!(tag, %full, "a sampled answer waits in the log only");
-            }
-        }
+        // In this order: what waits for an outcome is counted before it can have one.
+        self.settle_egress(tag, job.is_some());
+        self.keep(tag, &claim, job);
         let receipt = Receipt {
             chain: durable.chain,
             sequence: durable.sequence,
@@ -472,8 +509,14 @@ impl Service {
     }
 }
 
+impl crate::listen::Counted for Service {
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
 /// Milliseconds since 1970.
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

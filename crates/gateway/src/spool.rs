@@ -2,6 +2,7 @@
 //! is an argument. Never forgets a job that has no outcome; when it is full, it says so.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Jobs and what became of them.
 #[derive(Debug)]
@@ -9,14 +10,23 @@ pub struct Spool {
     jobs: BTreeMap<u64, Job>,
     lease_ms: u64,
     jobs_max: usize,
+    /// Jobs that don't count towards the limit.
+    promised: usize,
 }
 
 #[derive(Debug)]
 struct Job {
     claim: Vec<u8>,
+    is_promised: bool,
     since_ms: u64,
     /// Until when somebody has it.
     leased_until_ms: Option<u64>,
+}
+
+impl Job {
+    fn is_free(&self, now_ms: u64) -> bool {
+        self.leased_until_ms.is_none_or(|until| until <= now_ms)
+    }
 }
 
 /// There is no room for another job: answers have to wait until the recomputer has caught up.
@@ -39,7 +49,7 @@ pub enum Recorded {
 impl Spool {
     /// An empty one. A lease that is not answered within `lease_ms` is given out again.
     pub fn new(lease_ms: u64, jobs_max: usize) -> Self {
-        Self { jobs: BTreeMap::new(), lease_ms, jobs_max }
+        Self { jobs: BTreeMap::new(), lease_ms, jobs_max, promised: 0 }
     }
 
     /// Adds a sampled answer that waits since `now_ms`.
@@ -47,25 +57,42 @@ impl Spool {
     /// # Errors
     /// [`SpoolFull`].
     pub fn add(&mut self, tag: u64, claim: Vec<u8>, now_ms: u64) -> Result<(), SpoolFull> {
-        if self.jobs.len() >= self.jobs_max {
+        if !self.has_room(1) {
             return Err(SpoolFull { jobs: self.jobs.len() });
         }
-        self.jobs.entry(tag).or_insert(Job { claim, since_ms: now_ms, leased_until_ms: None });
+        let job = Job { claim, is_promised: false, since_ms: now_ms, leased_until_ms: None };
+        self.jobs.entry(tag).or_insert(job);
         Ok(())
+    }
+
+    /// Adds an answer that has to be recomputed whatever the limit says: an earlier run or a beacon has bound the gateway
+    /// to it. It takes no room from others. False if it waits already.
+    pub fn add_promised(&mut self, tag: u64, claim: Vec<u8>, now_ms: u64) -> bool {
+        let Entry::Vacant(place) = self.jobs.entry(tag) else { return false };
+        place.insert(Job { claim, is_promised: true, since_ms: now_ms, leased_until_ms: None });
+        self.promised += 1;
+        true
     }
 
     /// The oldest job that nobody has, now leased.
     pub fn lease(&mut self, now_ms: u64) -> Option<(u64, &[u8])> {
-        let free = |job: &Job| job.leased_until_ms.is_none_or(|until| until <= now_ms);
-        let (tag, job) = self.jobs.iter_mut().find(|(_, job)| free(job))?;
+        let (tag, job) = self.jobs.iter_mut().find(|(_, job)| job.is_free(now_ms))?;
         job.leased_until_ms = Some(now_ms.saturating_add(self.lease_ms));
         Some((*tag, &job.claim))
+    }
+
+    /// Whether there is a job that nobody has.
+    pub fn has_free(&self, now_ms: u64) -> bool {
+        self.jobs.values().any(|job| job.is_free(now_ms))
     }
 
     /// A job has its outcome, which the caller has recorded durably.
     pub fn done(&mut self, tag: u64) -> Recorded {
         match self.jobs.remove(&tag) {
-            Some(_) => Recorded::First,
+            Some(job) => {
+                self.promised -= usize::from(job.is_promised);
+                Recorded::First
+            }
             None => Recorded::Ignored,
         }
     }
@@ -88,7 +115,8 @@ impl Spool {
 
     /// Whether so many more jobs would find room.
     pub fn has_room(&self, jobs: usize) -> bool {
-        self.jobs.len().saturating_add(jobs) <= self.jobs_max
+        let counted = self.jobs.len().saturating_sub(self.promised);
+        counted.saturating_add(jobs) <= self.jobs_max
     }
 }
 
@@ -113,5 +141,20 @@ mod tests {
         assert_eq!(spool.done(8), Recorded::Ignored);
         assert_eq!((spool.backlog(), spool.lag_ms(50)), (1, 20));
         assert_eq!(spool.lease(1000), Some((9, &[2][..])));
+    }
+
+    #[test]
+    fn what_was_promised_takes_no_room() {
+        let mut spool = Spool::new(100, 1);
+        assert!(spool.add_promised(5, vec![5], 0) && spool.add_promised(6, vec![6], 0));
+        assert!(!spool.add_promised(5, vec![9], 0));
+        assert!(spool.has_room(1) && !spool.has_room(2));
+        spool.add(7, vec![7], 0).unwrap();
+        assert_eq!(spool.add(8, vec![8], 0), Err(SpoolFull { jobs: 3 }));
+        assert_eq!(
+            (spool.done(5), spool.done(7), spool.done(6)),
+            (Recorded::First, Recorded::First, Recorded::First)
+        );
+        assert!(spool.has_room(1) && !spool.has_room(2));
     }
 }

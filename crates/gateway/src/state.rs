@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::FinishReason;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::link::FromServer;
+use protocol::logprobs::TokenLogprobs;
 
 #[cfg(test)]
 mod tests;
@@ -77,6 +78,8 @@ pub enum KillReason {
     Vocabulary,
     /// More tokens than were asked for, or a finish that does not fit them.
     Length,
+    /// Log-probabilities that were not asked for, that are missing, or that no model gives.
+    Logprobs,
     /// No token in time.
     Silent,
     /// The connection ended.
@@ -100,6 +103,7 @@ impl KillReason {
             Self::Tag => "tag",
             Self::Vocabulary => "vocabulary",
             Self::Length => "length",
+            Self::Logprobs => "logprobs",
             Self::Silent => "silent",
             Self::Gone => "gone",
             Self::Audit => "audit",
@@ -132,6 +136,8 @@ pub struct Asked {
     pub prompt_tokens: u32,
     /// Most tokens of the answer.
     pub max_tokens: u32,
+    /// Log-probabilities with so many ranked tokens.
+    pub logprobs: Option<u8>,
 }
 
 /// What happens.
@@ -188,6 +194,8 @@ pub enum Action {
         id: u32,
         /// Its logits' fingerprint.
         fingerprint: LogitFingerprint,
+        /// If they were asked for.
+        logprobs: Option<TokenLogprobs>,
     },
     /// The request has its answer, and the tag is closed.
     Finished {
@@ -328,8 +336,8 @@ impl State {
                 vec![Action::Challenge]
             }
             (_, FromServer::Readback { challenge, digest }) => self.readback(now_ms, challenge, digest),
-            (Mode::Serving | Mode::Drain, FromServer::Token { tag, id, fingerprint }) => {
-                self.token(now_ms, tag, id, fingerprint)
+            (Mode::Serving | Mode::Drain, FromServer::Token { tag, id, fingerprint, logprobs }) => {
+                self.token(now_ms, tag, id, fingerprint, logprobs)
             }
             (Mode::Serving | Mode::Drain, FromServer::Finished { tag, finish }) => self.finished(tag, finish),
             (Mode::Serving | Mode::Drain, FromServer::Refused { tag }) => match self.flights.remove(&tag) {
@@ -360,11 +368,18 @@ impl State {
         }
     }
 
-    fn token(&mut self, now_ms: u64, tag: u64, id: u32, fingerprint: LogitFingerprint) -> Vec<Action> {
+    fn token(
+        &mut self,
+        now_ms: u64,
+        tag: u64,
+        id: u32,
+        fingerprint: LogitFingerprint,
+        logprobs: Option<TokenLogprobs>,
+    ) -> Vec<Action> {
         let Some(flight) = self.flights.get_mut(&tag) else { return self.kill(KillReason::Tag) };
         flight.tokens = flight.tokens.saturating_add(1);
         flight.last_ms = now_ms;
-        let reader_left = flight.reader_left;
+        let (reader_left, top) = (flight.reader_left, flight.asked.logprobs);
         let in_context = flight.asked.prompt_tokens.saturating_add(flight.tokens) <= self.limits.context;
         let after_end = std::mem::replace(&mut flight.is_ended, self.end_tokens.contains(&id));
         if after_end || flight.tokens > flight.asked.max_tokens || !in_context {
@@ -373,7 +388,15 @@ impl State {
         if id >= self.limits.vocabulary {
             return self.kill(KillReason::Vocabulary);
         }
-        if reader_left { Vec::new() } else { vec![Action::Token { tag, id, fingerprint }] }
+        let fits = match (top, &logprobs) {
+            (Some(top), Some(logprobs)) => logprobs.fits(id, top, self.limits.vocabulary),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !fits {
+            return self.kill(KillReason::Logprobs);
+        }
+        if reader_left { Vec::new() } else { vec![Action::Token { tag, id, fingerprint, logprobs }] }
     }
 
     fn finished(&mut self, tag: u64, finish: FinishReason) -> Vec<Action> {

@@ -26,7 +26,7 @@ pub mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use committer::{Committer, Ticket};
+pub use committer::{Committer, Promise, Ticket};
 pub use disk::{Disk, FolderDisk};
 pub use error::StoreError;
 pub use key::{KEY_BYTES, SealingKey, StoreKey, open_key, seal_key};

@@ -4,18 +4,21 @@ mod bench;
 mod check;
 mod coverage;
 mod demo;
+mod gateway;
 mod generate;
 mod inspect;
 mod keygen;
 mod log;
+mod pass_through;
 mod pull;
 mod receipt;
 mod recompute;
+mod route;
 mod serve;
 mod up;
 mod whitelist;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::home::Home;
 use crate::output::{Finished, Terminal};
@@ -30,8 +33,24 @@ pub(crate) struct Arguments {
     /// No progress and no remarks on standard error; errors are still printed
     #[arg(long, global = true)]
     pub(crate) quiet: bool,
+    /// Form of the log on standard error
+    #[arg(long, global = true, value_name = "FORM", env = LOG_FORMAT_VARIABLE, value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Sets the form of the log where the argument does not.
+const LOG_FORMAT_VARIABLE: &str = "MAXWELL_LOG_FORMAT";
+
+/// How the log on standard error looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For machines: one JSON object a line, and no remarks between them
+    Json,
 }
 
 const EXAMPLES: &str = "\
@@ -63,12 +82,18 @@ pub(crate) enum Command {
     Demo(demo::DemoArguments),
     /// Run a server behind a gateway, with a sample of its answers recomputed
     Up(up::UpArguments),
+    /// The gateway alone, as a service; and its API keys
+    Gateway(gateway::GatewayArguments),
+    /// A gateway in front of any other OpenAI-compatible server: receipts, and no verdicts
+    PassThrough(pass_through::PassThroughArguments),
     /// Check what a gateway wrote down
     Log(log::LogArguments),
     /// The inference server behind a gateway
     Serve(serve::ServeArguments),
     /// Recompute the answers that a gateway sampled
     Recompute(recompute::RecomputeArguments),
+    /// Pass each input on to a gateway that serves its model, or refuse it with a signature
+    Route(route::RouteArguments),
     /// Measure quality and speed beside llama.cpp
     Bench(bench::BenchArguments),
     /// Make a signing key
@@ -99,9 +124,12 @@ impl Command {
             Self::Coverage(arguments) => coverage::run(&arguments, shell),
             Self::Demo(arguments) => demo::run(&arguments, shell),
             Self::Up(arguments) => up::run(&arguments, shell),
-            Self::Log(arguments) => log::run(&arguments),
+            Self::Gateway(arguments) => gateway::run(&arguments, shell),
+            Self::PassThrough(arguments) => pass_through::run(&arguments, shell),
+            Self::Log(arguments) => log::run(&arguments, shell),
             Self::Serve(arguments) => serve::run(&arguments, shell),
             Self::Recompute(arguments) => recompute::run(&arguments, shell),
+            Self::Route(arguments) => route::run(&arguments, shell),
             Self::Bench(arguments) => bench::run(&arguments, shell),
             Self::Keygen(arguments) => keygen::run(&arguments),
             Self::Whitelist(arguments) => whitelist::run(&arguments, shell),

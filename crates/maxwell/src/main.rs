@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod random;
 mod signals;
+mod stack;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -21,11 +22,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::commands::{Arguments, Shell};
+use crate::commands::{Arguments, LogFormat, Shell};
 use crate::home::Home;
 use crate::output::Terminal;
 
-/// What the log shows, in the syntax of `tracing_subscriber::EnvFilter`; warnings if unset.
+/// What the log shows, in the syntax of `tracing_subscriber::EnvFilter`; warnings if unset, with JSON more.
 const LOG_VARIABLE: &str = "MAXWELL_LOG";
 
 fn main() -> ExitCode {
@@ -33,8 +34,10 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return output::refuse_arguments(&error),
     };
-    start_log();
-    let terminal = Terminal::new(arguments.json, arguments.quiet);
+    start_log(arguments.log_format);
+    // Remarks are for people: whoever reads JSON line by line gets nothing else.
+    let is_quiet = arguments.quiet || arguments.log_format == LogFormat::Json;
+    let terminal = Terminal::new(arguments.json, is_quiet);
     let result = Home::locate().and_then(|home| {
         let shell = Shell { home, terminal };
         arguments.command.run(&shell)
@@ -42,8 +45,15 @@ fn main() -> ExitCode {
     terminal.finish(result)
 }
 
-fn start_log() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+fn start_log(format: LogFormat) {
+    // In JSON there are no remarks, so what they say has to be in the log.
+    let default = if format == LogFormat::Json { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).init()
+        }
+    }
 }

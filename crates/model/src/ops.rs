@@ -8,6 +8,7 @@ pub mod attention;
 pub mod embedding;
 pub mod hadamard;
 pub mod logits;
+pub mod logprobs;
 pub mod matmul;
 pub mod requantize;
 pub mod residual;

@@ -3,7 +3,8 @@
 //!
 //! Bytes: [`MAGIC`], then one CBOR structure (see [`crate::encoding`]):
 //! `["maxwell.claim", 1, numerics, model, template | null, [prompt ids], settings, client seed, nonce, seed,
-//! [output ids], finish, output bytes, [[c0, c1], ..]]`.
+//! [output ids], finish, output bytes, [[c0, c1], ..]]`. Where log-probabilities were asked for they are one field
+//! more: `[top, [[below, [[id, below], ..]], ..]]`.
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use crate::encoding::{Decoder, Encoder};
 use crate::error::Error;
 use crate::fingerprint::LogitFingerprint;
 use crate::id::{ClaimDigest, ClientSeed, ModelCommitment, Nonce, Seed, TemplateDigest};
+use crate::logprobs::Logprobs;
 use crate::seed::derive_seed;
 use crate::settings::{MAX_OUTPUT_TOKENS, SamplingSettings};
 use crate::verdict::Reason;
@@ -26,7 +28,8 @@ pub const MAX_PROMPT_TOKENS: u32 = 1 << 20;
 /// Most bytes of detokenized output in a claim, 16 MiB.
 pub const MAX_OUTPUT_BYTES: u32 = 16 << 20;
 /// Longest encoded claim, 48 MiB. The fullest claim has 5 MiB of prompt ids, 5 MiB of output ids, 19 MiB of
-/// fingerprints and 16 MiB of output, plus less than 1 KiB of everything else.
+/// fingerprints and 16 MiB of output, plus less than 1 KiB of everything else. One with log-probabilities has fewer
+/// outputs, and less than 2 MiB of them.
 pub const MAX_CLAIM_BYTES: usize = 48 << 20;
 /// Domain of the claim's digest (BLAKE3 `derive_key` context).
 pub const DIGEST_CONTEXT: &str = "maxwell 2026-11 claim digest v1";
@@ -65,6 +68,8 @@ pub struct Claim {
     pub output_bytes: Vec<u8>,
     /// The fingerprint of the logits from which each output token was chosen: as many as output tokens.
     pub fingerprints: Vec<LogitFingerprint>,
+    /// Of each output token, if they were asked for.
+    pub logprobs: Option<Logprobs>,
 }
 
 /// Why the output ends.
@@ -147,7 +152,8 @@ impl Claim {
     /// The canonical bytes. They decode again if and only if [`Claim::check_shape`] holds.
     pub fn encode(&self) -> Vec<u8> {
         let mut encoder = Encoder::after_prefix(MAGIC);
-        encoder.structure(STRUCTURE_TAG, self.version, FIELDS);
+        let fields = FIELDS.saturating_add(u64::from(self.logprobs.is_some()));
+        encoder.structure(STRUCTURE_TAG, self.version, fields);
         encoder.text(&self.numerics);
         encoder.bytes(self.model.as_bytes());
         match &self.template {
@@ -166,6 +172,9 @@ impl Claim {
         for fingerprint in &self.fingerprints {
             fingerprint.encode(&mut encoder);
         }
+        if let Some(logprobs) = &self.logprobs {
+            logprobs.encode(&mut encoder);
+        }
         encoder.into_bytes()
     }
 
@@ -178,7 +187,16 @@ impl Claim {
             return Err(Error::ClaimSize { length: bytes.len(), limit: MAX_CLAIM_BYTES });
         }
         let mut decoder = Decoder::after_prefix(bytes, MAGIC).ok_or(Error::ClaimMagic)?;
-        decoder.structure(STRUCTURE_TAG, CLAIM_VERSION, FIELDS)?;
+        let head = decoder.structure(STRUCTURE_TAG, CLAIM_VERSION, FIELDS);
+        // With one field more the tag and the version are read as well; another length is the first error.
+        let longer = FIELDS.saturating_add(1);
+        let has_logprobs = head.is_err() && {
+            decoder = Decoder::after_prefix(bytes, MAGIC).ok_or(Error::ClaimMagic)?;
+            decoder.structure(STRUCTURE_TAG, CLAIM_VERSION, longer).is_ok()
+        };
+        if !has_logprobs {
+            head?;
+        }
         let claim = Self {
             version: CLAIM_VERSION,
             numerics: decoder.text(MAX_NUMERICS_BYTES, "the numerics name")?.to_owned(),
@@ -197,6 +215,7 @@ impl Claim {
             finish: FinishReason::decode(&mut decoder)?,
             output_bytes: decoder.bytes(u64::from(MAX_OUTPUT_BYTES), "the output bytes")?.to_vec(),
             fingerprints: decode_fingerprints(&mut decoder)?,
+            logprobs: has_logprobs.then(|| Logprobs::decode(&mut decoder)).transpose()?,
         };
         decoder.finish()?;
         claim.check_shape()?;
@@ -218,6 +237,9 @@ impl Claim {
                 fingerprints: self.fingerprints.len(),
                 outputs: self.output_ids.len(),
             });
+        }
+        if let Some(logprobs) = &self.logprobs {
+            logprobs.check_shape(self.output_ids.len())?;
         }
         Ok(())
     }

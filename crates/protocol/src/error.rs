@@ -197,6 +197,18 @@ pub enum Error {
         /// How many output tokens there are.
         outputs: usize,
     },
+    /// Log-probabilities that were asked for come with each output token, in the number that was asked for at most.
+    #[error(
+        "the claim has {logprobs} log-probabilities with {top} ranked tokens each for {outputs} output tokens; it needs one for each, within the limits"
+    )]
+    LogprobCount {
+        /// How many there are.
+        logprobs: usize,
+        /// How many ranked tokens were asked for.
+        top: u8,
+        /// How many output tokens there are.
+        outputs: usize,
+    },
     /// A setting outside of its limits.
     #[error(transparent)]
     Setting(#[from] SettingLimit),
@@ -315,4 +327,23 @@ pub enum Error {
     /// A receipt whose claim does not go with its mode and finish.
     #[error("a receipt carries a claim digest exactly if its mode is exact and the answer is complete")]
     ReceiptClaim,
+    /// An epoch with more answers or models than the format allows, or without a model.
+    #[error("the epoch has {leaves} answers and {models} models; at most 1048576 and 1 to 64 are allowed")]
+    EpochLimits {
+        /// Its answers.
+        leaves: u64,
+        /// Its models.
+        models: u64,
+    },
+    /// Models of an epoch that do not ascend, each once.
+    #[error("the epoch's models must ascend by their commitment, each once")]
+    ModelOrder,
+    /// An epoch's file whose tree is not the one of its checkpoint.
+    #[error("the file has {leaves} answers, but the checkpoint says {size}")]
+    EpochSize {
+        /// In the file.
+        leaves: u64,
+        /// In the checkpoint.
+        size: u64,
+    },
 }

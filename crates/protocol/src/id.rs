@@ -98,6 +98,18 @@ identifier! {
     ResponseDigest
 }
 identifier! {
+    /// Digest of a client's input to a router, see [`crate::refusal::input_digest`].
+    InputDigest
+}
+identifier! {
     /// Link of the gateway's log: binds a record and all before it.
     ChainHash
+}
+identifier! {
+    /// Hash of a leaf or node of the tree of an epoch's answers, see [`crate::merkle`].
+    MerkleHash
+}
+identifier! {
+    /// Digest of a signed checkpoint, see [`crate::checkpoint::Checkpoint`].
+    CheckpointDigest
 }

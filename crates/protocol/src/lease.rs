@@ -1,6 +1,7 @@
 //! What a recomputer and a gateway say to each other: the recomputer leases sampled claims and returns what it
 //! found. A lease that runs out is given out again, so an outcome may come twice; the tag makes it count once.
-//! Nothing here may judge. On the wire as in [`crate::link`].
+//! Nothing here may judge. On the wire as in [`crate::link`]. A job is followed by zeros up to a size class, so that its
+//! length tells nothing about which answer it is.
 
 use crate::claim::MAX_CLAIM_BYTES;
 use crate::encoding::Encoder;
@@ -12,6 +13,9 @@ use crate::verdict::Verdict;
 pub const MAX_LEASE_BYTES: usize = MAX_CLAIM_BYTES + 1024;
 /// Longest code of a reason.
 pub const MAX_CODE_BYTES: u64 = 64;
+
+/// Smallest job on the wire; the next classes are its doubles.
+pub const JOB_CLASS_BYTES: usize = 1 << 16;
 
 const VERSION: u32 = 1;
 
@@ -153,6 +157,9 @@ impl FromGateway {
                 out.structure("job", VERSION, 2);
                 out.unsigned(*tag);
                 out.bytes(claim);
+                let mut bytes = out.into_bytes();
+                bytes.resize(size_class(bytes.len()), 0);
+                return bytes;
             }
             Self::Idle => out.structure("idle", VERSION, 0),
             Self::Recorded { tag } => {
@@ -174,7 +181,14 @@ impl FromGateway {
                 decoder.structure("job", VERSION, 2)?;
                 let tag = decoder.unsigned("a tag")?;
                 let limit = u64::try_from(MAX_CLAIM_BYTES).unwrap_or(u64::MAX);
-                Self::Job { tag, claim: decoder.bytes(limit, "a claim")?.to_vec() }
+                let claim = decoder.bytes(limit, "a claim")?.to_vec();
+                // One form: exactly the zeros up to the class, and nothing that could hide in them.
+                let offset = decoder.offset();
+                let padding = bytes.get(offset..).unwrap_or_default();
+                if bytes.len() != size_class(offset) || padding.iter().any(|byte| *byte != 0) {
+                    return Err(Error::TrailingBytes { offset, count: padding.len() });
+                }
+                return Ok(Self::Job { tag, claim });
             }
             Some("idle") => {
                 decoder.structure("idle", VERSION, 0)?;
@@ -191,9 +205,35 @@ impl FromGateway {
     }
 }
 
+/// Length on the wire of a job of so many bytes.
+fn size_class(bytes: usize) -> usize {
+    bytes.max(JOB_CLASS_BYTES).next_power_of_two().min(MAX_LEASE_BYTES).max(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn jobs_come_in_size_classes_with_nothing_hidden_in_them() {
+        let encode = |length: usize| FromGateway::Job { tag: 1, claim: vec![7; length] }.encode();
+        assert_eq!(encode(0).len(), JOB_CLASS_BYTES);
+        assert_eq!(encode(60_000).len(), JOB_CLASS_BYTES);
+        assert_eq!(encode(70_000).len(), 2 * JOB_CLASS_BYTES);
+        assert_eq!(encode(MAX_CLAIM_BYTES).len(), MAX_LEASE_BYTES);
+        for length in [0, 60_000, 70_000, MAX_CLAIM_BYTES] {
+            let mut bytes = encode(length);
+            assert!(FromGateway::decode(&bytes).is_ok());
+            // One zero less, one more, and something else than a zero.
+            bytes.pop();
+            assert!(FromGateway::decode(&bytes).is_err());
+            bytes.extend([0, 0]);
+            assert!(FromGateway::decode(&bytes).is_err());
+            bytes.pop();
+            *bytes.last_mut().unwrap() = 1;
+            assert!(FromGateway::decode(&bytes).is_err());
+        }
+    }
 
     #[test]
     fn messages_have_one_byte_form() {

@@ -10,6 +10,7 @@ use crate::encoding::{Decoder, Encoder};
 use crate::error::Error;
 use crate::fingerprint::LogitFingerprint;
 use crate::id::{ClientSeed, ID_BYTES, Nonce};
+use crate::logprobs::{TokenLogprobs, decode_top};
 use crate::settings::SamplingSettings;
 
 #[cfg(test)]
@@ -20,7 +21,7 @@ pub const LENGTH_BYTES: usize = 4;
 /// Longest message to a server: a prompt of [`MAX_PROMPT_TOKENS`], or a group of weights.
 pub const MAX_TO_SERVER_BYTES: usize = 6 << 20;
 /// Longest message from a server.
-pub const MAX_FROM_SERVER_BYTES: usize = 256;
+pub const MAX_FROM_SERVER_BYTES: usize = 512;
 /// Longest group of weights.
 pub const MAX_GROUP_BYTES: u32 = 1 << 20;
 /// Most ranges of one challenge.
@@ -73,6 +74,8 @@ pub enum ToServer {
         nonce: Nonce,
         /// The user's part of the seed.
         client_seed: ClientSeed,
+        /// Send log-probabilities, with so many ranked tokens.
+        logprobs: Option<u8>,
     },
     /// Nobody reads the answer any more.
     Cancel {
@@ -101,6 +104,8 @@ pub enum FromServer {
         id: u32,
         /// Of the logits from which it was chosen.
         fingerprint: LogitFingerprint,
+        /// If and only if they were asked for.
+        logprobs: Option<TokenLogprobs>,
     },
     /// No more tokens of an answer.
     Finished {
@@ -183,13 +188,17 @@ impl ToServer {
                     out.unsigned(u64::from(range.length));
                 }
             }
-            Self::Generate { tag, prompt_ids, settings, nonce, client_seed } => {
-                out.structure("generate", VERSION, 5);
+            Self::Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs } => {
+                out.structure("generate", VERSION, 6);
                 out.unsigned(*tag);
                 out.list_u32(prompt_ids);
                 settings.encode(&mut out);
                 out.bytes(nonce.as_bytes());
                 out.bytes(client_seed.as_bytes());
+                match logprobs {
+                    Some(top) => out.unsigned(u64::from(*top)),
+                    None => out.null(),
+                }
             }
             Self::Cancel { tag } => {
                 out.structure("cancel", VERSION, 1);
@@ -223,13 +232,14 @@ impl ToServer {
                 Self::Readback { challenge, key, ranges: decode_ranges(&mut decoder)? }
             }
             Some("generate") => {
-                decoder.structure("generate", VERSION, 5)?;
+                decoder.structure("generate", VERSION, 6)?;
                 Self::Generate {
                     tag: decoder.unsigned("a tag")?,
                     prompt_ids: decoder.list_u32(u64::from(MAX_PROMPT_TOKENS), "the prompt token ids")?,
                     settings: SamplingSettings::decode(&mut decoder)?,
                     nonce: Nonce::from_bytes(decoder.bytes_exact("the nonce")?),
                     client_seed: ClientSeed::from_bytes(decoder.bytes_exact("the client seed")?),
+                    logprobs: decoder.optional("how many ranked tokens, or null", decode_top)?,
                 }
             }
             Some("cancel") => {
@@ -254,11 +264,15 @@ impl FromServer {
                 out.unsigned(*challenge);
                 out.bytes(digest);
             }
-            Self::Token { tag, id, fingerprint } => {
-                out.structure("token", VERSION, 3);
+            Self::Token { tag, id, fingerprint, logprobs } => {
+                out.structure("token", VERSION, 4);
                 out.unsigned(*tag);
                 out.unsigned(u64::from(*id));
                 fingerprint.encode(&mut out);
+                match logprobs {
+                    Some(logprobs) => logprobs.encode(&mut out),
+                    None => out.null(),
+                }
             }
             Self::Finished { tag, finish } => {
                 out.structure("finished", VERSION, 2);
@@ -292,11 +306,12 @@ impl FromServer {
                 }
             }
             Some("token") => {
-                decoder.structure("token", VERSION, 3)?;
+                decoder.structure("token", VERSION, 4)?;
                 Self::Token {
                     tag: decoder.unsigned("a tag")?,
                     id: decoder.unsigned_u32("a token id, 32 bits")?,
                     fingerprint: LogitFingerprint::decode(&mut decoder)?,
+                    logprobs: decoder.optional("log-probabilities or null", TokenLogprobs::decode)?,
                 }
             }
             Some("finished") => {

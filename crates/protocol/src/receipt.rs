@@ -10,17 +10,17 @@
 
 use std::fmt;
 
-use coset::{CoseSign1, CoseSign1Builder, Header, HeaderBuilder, TaggedCborSerializable, iana};
 use serde_json::{Value, json};
 
 use crate::claim::FinishReason;
+use crate::cose::{self, CoseReason};
 use crate::encoding::{Decoder, Encoder};
 use crate::error::Error;
 use crate::id::{
     ChainHash, ClaimDigest, ClientSeed, KeyId, ModelCommitment, Nonce, RequestDigest, ResponseDigest,
     TemplateDigest,
 };
-use crate::keys::{SIGNATURE_BYTES, Signature, SigningKey, VerifyingKey};
+use crate::keys::{SigningKey, VerifyingKey};
 use crate::settings::SamplingSettings;
 
 #[cfg(test)]
@@ -34,6 +34,9 @@ pub const MAX_RECEIPT_BYTES: usize = 1024;
 pub const REQUEST_CONTEXT: &str = "maxwell 2026-11 request digest v1";
 /// Domain of response digests (BLAKE3 `derive_key` context).
 pub const RESPONSE_CONTEXT: &str = "maxwell 2026-11 response digest v1";
+
+/// Domain of the digests of requests that are passed through (BLAKE3 `derive_key` context).
+pub const PASSED_REQUEST_CONTEXT: &str = "maxwell 2026-11 passed request digest v1";
 
 const STRUCTURE_TAG: &str = "maxwell.receipt";
 const FIELDS: u64 = 15;
@@ -110,6 +113,8 @@ pub enum FinishCode {
     ReaderLeft,
     /// The server broke off, or sent what the gateway refused.
     Failed,
+    /// Passed through up to where the server ended it; why it did is not known.
+    Delivered,
 }
 
 /// Why bytes are not the receipt of this gateway.
@@ -176,6 +181,18 @@ pub fn request_digest(
     RequestDigest::from_bytes(blake3::derive_key(REQUEST_CONTEXT, &encoder.into_bytes()))
 }
 
+/// Digest of a request that is passed through as it is: BLAKE3 `derive_key` in [`PASSED_REQUEST_CONTEXT`] over
+/// `["maxwell.passed-request", 1, method, path, body, nonce]`.
+pub fn passed_request_digest(method: &str, path: &str, body: &[u8], nonce: &Nonce) -> RequestDigest {
+    let mut encoder = Encoder::new();
+    encoder.structure("maxwell.passed-request", 1, REQUEST_FIELDS);
+    encoder.text(method);
+    encoder.text(path);
+    encoder.bytes(body);
+    encoder.bytes(nonce.as_bytes());
+    RequestDigest::from_bytes(blake3::derive_key(PASSED_REQUEST_CONTEXT, &encoder.into_bytes()))
+}
+
 /// Digest of a response as it is streamed: BLAKE3 `derive_key` in [`RESPONSE_CONTEXT`] over all bytes. How they were
 /// cut into pieces does not matter.
 #[derive(Clone, Debug)]
@@ -221,9 +238,7 @@ impl Receipt {
         if self.gateway != expected {
             return Err(ReceiptReason::Gateway { found: self.gateway, expected });
         }
-        let unsigned = cose(self.payload(), expected);
-        let signature = key.sign(&unsigned.tbs_data(&[]));
-        to_bytes(CoseSign1 { signature: signature.as_bytes().to_vec(), ..unsigned })
+        Ok(cose::sign(self.payload(), key)?)
     }
 
     /// Reads a receipt of the gateway with this key. Whoever calls this got the key from somebody they trust, not
@@ -235,22 +250,7 @@ impl Receipt {
         if bytes.len() > MAX_RECEIPT_BYTES {
             return Err(ReceiptReason::Size { length: bytes.len(), limit: MAX_RECEIPT_BYTES });
         }
-        let foreign = CoseSign1::from_tagged_slice(bytes)
-            .map_err(|error| ReceiptReason::NotCose { message: error.to_string() })?;
-        let id = key.id();
-        let expected = cose(Vec::new(), id);
-        check_header(&foreign.protected.header, &expected.protected.header, id)?;
-        let payload = foreign.payload.ok_or_else(|| no_payload("the payload is null"))?;
-        // From here on only what this build writes itself is used: payload and signature go into a fresh message,
-        // whose bytes must be the given ones. So nothing can hide in what the parser overlooked.
-        let signature: [u8; SIGNATURE_BYTES] =
-            foreign.signature.as_slice().try_into().map_err(|_| ReceiptReason::Signature)?;
-        let message = CoseSign1 { signature: signature.to_vec(), ..cose(payload.clone(), id) };
-        let signed = message.tbs_data(&[]);
-        if to_bytes(message)? != bytes {
-            return Err(ReceiptReason::NotCanonical);
-        }
-        key.verify(&signed, &Signature::from_bytes(signature)).map_err(|_| ReceiptReason::Signature)?;
+        let (payload, id) = (cose::open(bytes, key)?, key.id());
         let receipt = Self::decode_payload(&payload).map_err(ReceiptReason::Payload)?;
         if receipt.gateway != id {
             return Err(ReceiptReason::Gateway { found: receipt.gateway, expected: id });
@@ -376,8 +376,15 @@ impl ReceiptMode {
 }
 
 impl FinishCode {
-    const ALL: [Self; 6] =
-        [Self::EndToken, Self::Length, Self::ContextFull, Self::OutOfRange, Self::ReaderLeft, Self::Failed];
+    const ALL: [Self; 7] = [
+        Self::EndToken,
+        Self::Length,
+        Self::ContextFull,
+        Self::OutOfRange,
+        Self::ReaderLeft,
+        Self::Failed,
+        Self::Delivered,
+    ];
 
     /// Stable machine name; that of the [`FinishReason`] where there is one.
     pub const fn code(self) -> &'static str {
@@ -388,6 +395,7 @@ impl FinishCode {
             Self::OutOfRange => "out_of_range",
             Self::ReaderLeft => "reader_left",
             Self::Failed => "failed",
+            Self::Delivered => "delivered",
         }
     }
 
@@ -395,7 +403,8 @@ impl FinishCode {
     pub const fn is_complete(self) -> bool {
         match self {
             Self::EndToken | Self::Length | Self::ContextFull | Self::OutOfRange | Self::ReaderLeft => true,
-            Self::Failed => false,
+            // Of an answer whose end is unknown there is no claim.
+            Self::Failed | Self::Delivered => false,
         }
     }
 
@@ -403,6 +412,18 @@ impl FinishCode {
         let (offset, expected) = (decoder.offset(), "the name of a finish");
         let name = decoder.text(NAME_BYTES_MAX, expected)?;
         Self::ALL.into_iter().find(|code| code.code() == name).ok_or(Error::UnknownName { offset, expected })
+    }
+}
+
+impl From<CoseReason> for ReceiptReason {
+    fn from(reason: CoseReason) -> Self {
+        match reason {
+            CoseReason::NotCose { message } => Self::NotCose { message },
+            CoseReason::Algorithm => Self::Algorithm,
+            CoseReason::OtherKey { found, expected } => Self::OtherKey { found, expected },
+            CoseReason::NotCanonical => Self::NotCanonical,
+            CoseReason::Signature => Self::Signature,
+        }
     }
 }
 
@@ -444,31 +465,4 @@ impl ReceiptReason {
             Self::Gateway { .. } => "gateway",
         }
     }
-}
-
-/// The one message with this payload and key id, not signed yet.
-fn cose(payload: Vec<u8>, key: KeyId) -> CoseSign1 {
-    let header =
-        HeaderBuilder::new().algorithm(iana::Algorithm::EdDSA).key_id(key.as_bytes().to_vec()).build();
-    CoseSign1Builder::new().protected(header).payload(payload).build()
-}
-
-/// Names what is wrong; that nothing more is in the header follows from the comparison of the bytes.
-fn check_header(found: &Header, expected: &Header, id: KeyId) -> Result<(), ReceiptReason> {
-    if found.alg != expected.alg {
-        return Err(ReceiptReason::Algorithm);
-    }
-    if found.key_id != expected.key_id {
-        return Err(ReceiptReason::OtherKey { found: hex::encode(&found.key_id), expected: id });
-    }
-    Ok(())
-}
-
-fn to_bytes(message: CoseSign1) -> Result<Vec<u8>, ReceiptReason> {
-    // Nothing in such a message can fail to be written; if it did, it would not be the canonical form.
-    message.to_tagged_vec().map_err(|_| ReceiptReason::NotCanonical)
-}
-
-fn no_payload(message: &str) -> ReceiptReason {
-    ReceiptReason::NotCose { message: message.to_owned() }
 }

@@ -130,6 +130,12 @@ pub enum Reason {
         /// The first such token.
         position: u32,
     },
+    /// Another log-probability than the computation gives, of the token or of one that is ranked beside it.
+    #[error("the log-probabilities of output token {position} are others in the claim than the model gives")]
+    Logprob {
+        /// The first such token.
+        position: u32,
+    },
     /// The output ends for another reason than the computation does.
     #[error("the claim ends with \"{claimed}\", but the computation ends with \"{computed}\"")]
     FinishReason {
@@ -219,6 +225,7 @@ impl Reason {
             Self::TokenAfterEnd { .. } => "token_after_end",
             Self::OutputToken { .. } => "output_token",
             Self::LogitFingerprint { .. } => "logit_fingerprint",
+            Self::Logprob { .. } => "logprob",
             Self::FinishReason { .. } => "finish_reason",
             Self::EndsEarly { .. } => "ends_early",
             Self::OutOfRange { .. } => "out_of_range",
@@ -233,7 +240,8 @@ impl Reason {
             Self::PromptTokenOutOfVocabulary { position, .. }
             | Self::TokenAfterEnd { position }
             | Self::OutputToken { position, .. }
-            | Self::LogitFingerprint { position } => Some(*position),
+            | Self::LogitFingerprint { position }
+            | Self::Logprob { position } => Some(*position),
             // The first token over the limit, or the one that is missing.
             Self::TooManyTokens { max_tokens: position, .. } | Self::EndsEarly { tokens: position, .. } => {
                 Some(*position)

@@ -4,8 +4,10 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`coverage`] | what a share of checked answers proves |
+//! | [`router`] | which gateway an input goes to, and whether its answer is one of the asked model |
 
 pub mod coverage;
 mod error;
+pub mod router;
 
 pub use error::Error;

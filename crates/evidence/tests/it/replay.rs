@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::accumulate::KernelAccumulate;
 use engine::kernels::Isa;
-use engine::{Engine, EngineOptions, Request, complete};
+use engine::{Batch, Engine, EngineOptions, Event, Request, complete};
 use evidence::replay::replay;
 use model::Model;
 use model::commitment::calibrate_file;
@@ -14,6 +14,7 @@ use model::synthetic::{SplitMix64, SyntheticModel};
 use protocol::claim::{Claim, FinishReason};
 use protocol::fingerprint::LogitFingerprint;
 use protocol::id::{ClientSeed, ModelCommitment, Nonce, Seed};
+use protocol::logprobs::TokenLogprobs;
 use protocol::settings::SamplingSettings;
 use protocol::verdict::{Missing, Reason, Verdict};
 
@@ -113,6 +114,63 @@ fn an_honest_out_of_range_claim_is_accepted_and_a_false_one_rejected() {
     invented.finish = FinishReason::OutOfRange { position: 25 };
     let reason = Reason::OutOfRange { claimed: Some(25), computed: None };
     assert_eq!(judge(&sound, &invented), Verdict::Reject(reason));
+}
+
+/// As [`honest`], with log-probabilities.
+fn with_logprobs(engine: &Engine, request: Request, top: u8) -> Claim {
+    let mut batch = Batch::new(engine);
+    batch.add_with_logprobs(request.clone(), Some(top)).expect("a valid request");
+    let completed = loop {
+        let finished = batch.step().into_iter().find_map(|event| match event {
+            Event::Finished { completed, .. } => Some(completed),
+            Event::Token { .. } => None,
+        });
+        if let Some(completed) = finished {
+            break completed;
+        }
+    };
+    completed.into_claim(engine.model(), request, false)
+}
+
+#[test]
+fn honest_logprobs_are_accepted_and_change_nothing_else() {
+    let engine = llama();
+    for (number, top) in [0, 1, 5, 20].into_iter().enumerate() {
+        let mut request = request();
+        request.client_seed = ClientSeed::from_bytes([number as u8; 32]);
+        request.settings.repetition_penalty_milli = [1000, 1300][number % 2];
+        request.settings.temperature_milli = [0, 800][number / 2];
+        let claim = with_logprobs(&engine, request.clone(), top);
+        let logprobs = claim.logprobs.as_ref().expect("they were asked for");
+        assert_eq!(logprobs.tokens.len(), claim.output_ids.len());
+        let vocabulary = engine.model().config.vocab;
+        let mut pairs = logprobs.tokens.iter().zip(&claim.output_ids);
+        assert!(pairs.all(|(logprobs, id)| logprobs.fits(*id, top, vocabulary)));
+        assert_eq!(judge(&engine, &claim), Verdict::Accept);
+        // Not asked for: not there, and not missed.
+        let plain = Claim { logprobs: None, ..claim };
+        assert_eq!(plain, honest(&engine, request));
+        assert_eq!(judge(&engine, &plain), Verdict::Accept);
+    }
+}
+
+#[test]
+fn a_lie_about_a_logprob_alone_is_rejected_at_its_position() {
+    let engine = llama();
+    let claim = with_logprobs(&engine, request(), 3);
+    let check = |position: u32, lie: &dyn Fn(&mut TokenLogprobs)| {
+        let mut claim = claim.clone();
+        let logprobs = claim.logprobs.as_mut().expect("they were asked for");
+        lie(&mut logprobs.tokens[position as usize]);
+        assert_eq!(claim.check_shape(), Ok(()));
+        assert_eq!(judge(&engine, &claim), Verdict::Reject(Reason::Logprob { position }));
+    };
+    // A millionth is enough, of the token or of one beside it.
+    check(3, &|token| token.below_micronats ^= 1);
+    check(0, &|token| token.top[2].below_micronats += 1);
+    check(15, &|token| token.top[1].id ^= 1);
+    check(5, &|token| token.top.swap(0, 1));
+    check(7, &|token| token.top.truncate(2));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! a byte that is not hashed, and never forgets what was shown, whoever ended it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use protocol::fingerprint::LogitFingerprint;
@@ -11,12 +11,16 @@ use protocol::receipt::{
     FinishCode, RECEIPT_VERSION, Receipt, ReceiptMode, RequestTag, ResponseHasher, request_digest,
 };
 use protocol::seed::derive_seed;
-use protocol::{Claim, FinishReason};
+use protocol::{Claim, FinishReason, Logprobs, Nonce, TokenLogprobs};
+use serde_json::Value;
 use tokenizer::{StreamDecoder, Tokenizer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::access::Reservation;
+use crate::idempotency::RetryTicket;
+use crate::logprobs::{LogprobWriter, ShownLogprobs, logprobs_json};
 use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
-use crate::record::{Answered, Record};
+use crate::record::Answered;
 use crate::server_link::{Command, Reply};
 
 use super::{Service, lock};
@@ -34,6 +38,9 @@ pub(super) enum Sink {
 pub(super) struct Session {
     pub(super) service: Arc<Service>,
     pub(super) tag: u64,
+    pub(super) nonce: Nonce,
+    /// If the request has a key. Dropped without an end, it says that the answer was cut off.
+    pub(super) retry: Option<RetryTicket>,
     pub(super) templated: bool,
     pub(super) answer: Answer,
     pub(super) sink: Sink,
@@ -44,6 +51,14 @@ pub(super) struct Session {
     pub(super) text: String,
     pub(super) output_ids: Vec<u32>,
     pub(super) fingerprints: Vec<LogitFingerprint>,
+    /// One per token if they are wanted, none if not.
+    pub(super) logprobs: Vec<TokenLogprobs>,
+    pub(super) writer: LogprobWriter,
+    /// Of a whole answer's text so far, or of the end of a stream.
+    pub(super) shown_logprobs: Vec<ShownLogprobs>,
+    /// When the server was asked.
+    pub(super) asked: Instant,
+    pub(super) reserved: Reservation,
     /// Given back when the answer is done.
     pub(super) _slot: OwnedSemaphorePermit,
 }
@@ -62,11 +77,12 @@ impl Session {
     pub(super) async fn run(mut self, replies: mpsc::UnboundedReceiver<Reply>) {
         let service = Arc::clone(&self.service);
         let end = self.read(&service.tokenizer, replies).await;
+        self.settle(&end);
         let unwanted = matches!(end, End::Stopped | End::Left);
         if unwanted && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
             tracing::debug!("the server is gone already");
         }
-        let is_failed = matches!(end, End::Failed(_));
+        let (is_failed, is_left) = (matches!(end, End::Failed(_)), matches!(end, End::Left));
         let finish = match &end {
             End::Finished(finish) => *finish,
             End::Stopped | End::Left | End::Failed(_) => FinishReason::ReaderLeft,
@@ -79,6 +95,14 @@ impl Session {
         // What was delivered is recorded and may be recomputed, whoever ended it.
         if finish != FinishReason::ReaderLeft || !self.output_ids.is_empty() {
             let is_recorded = self.record(finish, is_failed).await;
+            let is_stream = matches!(self.sink, Sink::Stream(_));
+            if is_recorded
+                && !is_left
+                && (is_stream || matches!(body, Some(Ok(_))))
+                && let Some(retry) = self.retry.take()
+            {
+                retry.done(self.tag, is_stream);
+            }
             if !is_recorded && body.is_some() {
                 // What has no record is not given out, as long as it can be held back.
                 let message = "the answer could not be recorded, so it is not given out";
@@ -86,6 +110,7 @@ impl Session {
             }
         } else {
             lock(&service.receipts).pending.remove(&self.tag);
+            service.settle_egress(self.tag, false);
         }
         if let (Sink::Whole(sender), Some(body)) = (&mut self.sink, body)
             && let Some(sender) = sender.take()
@@ -93,6 +118,15 @@ impl Session {
             // A client that left does not need it.
             let _ = sender.send(body);
         }
+    }
+
+    /// Gives reserved tokens back that were not used, by own count. A server that failed before its first token has
+    /// used none; a client that left has used its prompt.
+    fn settle(&mut self, end: &End) {
+        let has_failed = matches!(end, End::Failed(_)) && self.output_ids.is_empty();
+        let tokens = self.prompt_ids.len().saturating_add(self.output_ids.len());
+        let used = if has_failed { 0 } else { u32::try_from(tokens).unwrap_or(u32::MAX) };
+        self.reserved.settle(used);
     }
 
     /// Sends the end of a stream, or makes the body: hashed now, sent when the answer is recorded.
@@ -104,7 +138,10 @@ impl Session {
         let last = self.last_bytes(finish, failed);
         match &self.sink {
             Sink::Stream(_) => {
-                self.send(last).await;
+                // A client that left before the end has not got the answer.
+                if !self.send(last).await || failed.is_some() {
+                    self.retry = None;
+                }
                 None
             }
             Sink::Whole(sender) => {
@@ -112,6 +149,7 @@ impl Session {
                     return None;
                 }
                 self.hasher.update(&last);
+                self.retry.iter_mut().for_each(|retry| retry.keep(&last));
                 let last = Bytes::from(last);
                 Some(if failed.is_some() { Err(last) } else { Ok(last) })
             }
@@ -133,11 +171,18 @@ impl Session {
                 () = closed(&mut self.sink) => return End::Left,
             };
             match reply {
-                Some(Reply::Token { id, fingerprint }) => {
+                Some(Reply::Token { id, fingerprint, logprobs }) => {
+                    if self.output_ids.is_empty() {
+                        self.service.metrics.first_token.observe(self.asked.elapsed());
+                    }
                     self.output_ids.push(id);
                     self.fingerprints.push(fingerprint);
                     // The machine has checked that the id is one.
                     let text = decoder.push(id).unwrap_or_default();
+                    if let Some(logprobs) = logprobs {
+                        self.writer.push(tokenizer, id, &logprobs, &text);
+                        self.logprobs.push(logprobs);
+                    }
                     let text = self.filter.push(&text);
                     if !self.show(&text).await {
                         return End::Left;
@@ -147,9 +192,18 @@ impl Session {
                     }
                 }
                 Some(Reply::Finished(finish)) => {
+                    if finish == FinishReason::EndToken {
+                        self.writer.end_token();
+                    }
                     let mut text = self.filter.push(&decoder.finish());
                     text.push_str(&self.filter.finish());
-                    return if self.show(&text).await { End::Finished(finish) } else { End::Left };
+                    if !self.show(&text).await {
+                        return End::Left;
+                    }
+                    if !self.filter.is_stopped() {
+                        self.shown_logprobs.extend(self.writer.rest());
+                    }
+                    return End::Finished(finish);
                 }
                 Some(Reply::Refused) => return End::Failed("the server has no room; try again".to_owned()),
                 Some(Reply::Killed(reason)) => {
@@ -165,16 +219,27 @@ impl Session {
         if text.is_empty() {
             return true;
         }
+        if !self.service.let_out(self.tag, text.len()).await {
+            return false;
+        }
+        let shown = self.writer.shown(text);
         match self.sink {
             Sink::Stream(_) => {
-                let chunk = self.answer.chunk(Some(text), false, None);
+                let logprobs = self.logprobs_json(&shown);
+                let chunk = self.answer.chunk_with(Some(text), false, None, logprobs);
                 self.send(chunk).await
             }
             Sink::Whole(_) => {
+                self.shown_logprobs.extend(shown);
                 self.text.push_str(text);
                 true
             }
         }
+    }
+
+    /// What clients see of them: nothing if they did not ask.
+    fn logprobs_json(&self, shown: &[ShownLogprobs]) -> Value {
+        if self.wanted.logprobs.is_none() { Value::Null } else { logprobs_json(self.answer.chat, shown) }
     }
 
     /// Sends bytes of a stream, and counts them as delivered if there was room for them in time.
@@ -183,6 +248,7 @@ impl Session {
         match tokio::time::timeout(CLIENT_IDLE, sender.reserve()).await {
             Ok(Ok(place)) => {
                 self.hasher.update(&bytes);
+                self.retry.iter_mut().for_each(|retry| retry.keep(&bytes));
                 place.send(Bytes::from(bytes));
                 true
             }
@@ -196,14 +262,21 @@ impl Session {
         let usage = Usage { prompt_tokens: self.prompt_ids.len(), completion_tokens: self.output_ids.len() };
         let reason = openai::finish_reason(finish, self.filter.is_stopped());
         match (&self.sink, failed) {
-            (Sink::Whole(_), None) => return self.answer.whole(&self.text, reason, usage),
+            (Sink::Whole(_), None) => {
+                let logprobs = self.logprobs_json(&self.shown_logprobs);
+                return self.answer.whole_with(&self.text, reason, usage, logprobs);
+            }
             (Sink::Whole(_), Some(message)) => {
                 return openai::error_json(message, "server_error", None).to_string().into_bytes();
             }
             (Sink::Stream(_), Some(message)) => return Answer::error_chunk(message),
             (Sink::Stream(_), None) => {}
         }
-        let mut bytes = self.answer.chunk(None, false, Some(reason));
+        let logprobs = match self.shown_logprobs.as_slice() {
+            [] => Value::Null,
+            rest => self.logprobs_json(rest),
+        };
+        let mut bytes = self.answer.chunk_with(None, false, Some(reason), logprobs);
         if self.wanted.include_usage {
             bytes.extend(self.answer.usage_chunk(usage));
         }
@@ -216,9 +289,7 @@ impl Session {
     async fn record(&mut self, finish: FinishReason, is_failed: bool) -> bool {
         let service = &self.service;
         let claim = self.claim(finish);
-        let tokens = u64::try_from(self.prompt_ids.len().saturating_add(self.output_ids.len()));
         let digest = claim.digest();
-        let picked = service.sampler.picks(&digest, tokens.unwrap_or(u64::MAX));
         let response = self.hasher.digest();
         let receipt = Receipt {
             version: RECEIPT_VERSION,
@@ -237,24 +308,14 @@ impl Session {
             issued_unix_ms: 0,
             mode: ReceiptMode::Exact,
         };
-        let job = picked.then(|| claim.encode());
-        let record = Record::Answered(Box::new(Answered {
-            tag: self.tag,
-            picked,
-            response: *response.as_bytes(),
-            claim,
-        }));
-        let (service, tag) = (Arc::clone(service), self.tag);
-        let waiting = tokio::task::spawn_blocking(move || service.finish_record(tag, &record, receipt, job));
-        waiting.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "recording failed");
-            false
-        })
+        // Whether it is picked is decided when it gets its place in the log.
+        let answered = Answered { tag: self.tag, picked: false, response: *response.as_bytes(), claim };
+        service.finish_record(answered, receipt).await
     }
 
     fn claim(&self, finish: FinishReason) -> Claim {
         let entry = self.service.entry.entry();
-        let nonce = self.service.nonces.nonce(self.tag);
+        let nonce = self.nonce;
         Claim {
             version: protocol::claim::CLAIM_VERSION,
             numerics: entry.numerics.clone(),
@@ -269,6 +330,7 @@ impl Session {
             output_ids: self.output_ids.clone(),
             finish,
             fingerprints: self.fingerprints.clone(),
+            logprobs: self.wanted.logprobs.map(|top| Logprobs { top, tokens: self.logprobs.clone() }),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Every way through the machine, and every violation with its exact reason.
 
+use protocol::logprobs::RankedToken;
+
 use super::*;
 
 const LIMITS: Limits = Limits {
@@ -18,7 +20,11 @@ fn fingerprint() -> LogitFingerprint {
 }
 
 fn token(tag: u64, id: u32) -> Event {
-    Event::Server(FromServer::Token { tag, id, fingerprint: fingerprint() })
+    with_logprobs(tag, id, None)
+}
+
+fn with_logprobs(tag: u64, id: u32, logprobs: Option<TokenLogprobs>) -> Event {
+    Event::Server(FromServer::Token { tag, id, fingerprint: fingerprint(), logprobs })
 }
 
 fn finished(tag: u64, finish: FinishReason) -> Event {
@@ -26,7 +32,7 @@ fn finished(tag: u64, finish: FinishReason) -> Event {
 }
 
 fn asked(tag: u64) -> Event {
-    Event::Asked(tag, Asked { prompt_tokens: 10, max_tokens: 3 })
+    Event::Asked(tag, Asked { prompt_tokens: 10, max_tokens: 3, logprobs: None })
 }
 
 /// Up to a mode, at time 0.
@@ -65,7 +71,7 @@ fn an_honest_life() {
     assert_eq!(state.handle(1, asked(5)), vec![]);
     assert_eq!(
         state.handle(2, token(5, 99)),
-        vec![Action::Token { tag: 5, id: 99, fingerprint: fingerprint() }]
+        vec![Action::Token { tag: 5, id: 99, fingerprint: fingerprint(), logprobs: None }]
     );
     state.handle(3, token(5, 0));
     state.handle(4, token(5, 1));
@@ -80,6 +86,35 @@ fn an_honest_life() {
         vec![Action::Finished { tag: 6, finish }, Action::PowerOff]
     );
     assert_eq!(state.mode(), Mode::Off);
+}
+
+#[test]
+fn logprobs_come_if_and_only_if_they_are_asked_for() {
+    let logprobs = |ids: &[u32]| {
+        let top = ids.iter().map(|id| RankedToken { id: *id, below_micronats: 5 }).collect();
+        Some(TokenLogprobs { below_micronats: 5, top })
+    };
+    let serving = |asked_logprobs: Option<u8>| {
+        let mut state = state(Mode::Serving);
+        let asked = Asked { prompt_tokens: 10, max_tokens: 3, logprobs: asked_logprobs };
+        state.handle(1, Event::Asked(5, asked));
+        state
+    };
+    for (asked, sent) in [(None, None), (Some(0), logprobs(&[])), (Some(2), logprobs(&[7, 1]))] {
+        let action = Action::Token { tag: 5, id: 7, fingerprint: fingerprint(), logprobs: sent.clone() };
+        assert_eq!(serving(asked).handle(2, with_logprobs(5, 7, sent)), vec![action]);
+    }
+    // More than was asked for is room for a message of the server's own.
+    for (asked, sent) in [
+        (None, logprobs(&[])),
+        (Some(0), None),
+        (Some(2), logprobs(&[7])),
+        (Some(2), logprobs(&[7, 7])),
+        (Some(2), logprobs(&[7, 100])),
+        (Some(1), logprobs(&[7, 1])),
+    ] {
+        check_kill(serving(asked), 2, with_logprobs(5, 7, sent), KillReason::Logprobs);
+    }
 }
 
 #[test]

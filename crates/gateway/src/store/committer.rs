@@ -1,10 +1,13 @@
 //! Group commit on a thread of its own, so that nobody who appends waits for the disk. It must never acknowledge a
 //! record before a sync that covers it has returned, nor anything after one has failed.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::store::error::StoreError;
 use crate::store::log::Log;
@@ -21,6 +24,12 @@ pub struct Committer {
     /// do not touch it.
     log: Arc<Mutex<Log>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A record that was appended and will be durable, for those who wait for it without a thread.
+pub struct Promise {
+    sequence: Sequence,
+    settled: oneshot::Receiver<Result<ChainHash, StoreError>>,
 }
 
 /// A record that was appended and will be durable.
@@ -40,6 +49,8 @@ struct Shared {
 
 struct Queue {
     pending: Pending,
+    /// Who waits for which record, in the records' order.
+    watchers: VecDeque<(Sequence, oneshot::Sender<Result<ChainHash, StoreError>>)>,
     durable: Option<Sequence>,
     /// The failure that ended all writing.
     failure: Option<Arc<StoreError>>,
@@ -55,7 +66,14 @@ impl Committer {
         let Store { log, pending } = store;
         log.check_writable()?;
         let durable = log.head().map(|(sequence, _)| sequence);
-        let queue = Queue { pending, durable, failure: None, is_closing: false, is_ended: false };
+        let queue = Queue {
+            pending,
+            watchers: VecDeque::new(),
+            durable,
+            failure: None,
+            is_closing: false,
+            is_ended: false,
+        };
         let shared =
             Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), settled: Condvar::new() });
         let log = Arc::new(Mutex::new(log));
@@ -69,15 +87,33 @@ impl Committer {
 
     /// Takes a record and returns at once. It is durable when its ticket says so.
     pub fn append(&self, kind: u8, content: Vec<u8>) -> Result<Ticket, StoreError> {
+        let sequence = self.push(kind, content, None)?;
+        Ok(Ticket { shared: self.shared.clone(), sequence })
+    }
+
+    /// The same for those who can't block.
+    pub fn append_promised(&self, kind: u8, content: Vec<u8>) -> Result<Promise, StoreError> {
+        let (watcher, settled) = oneshot::channel();
+        let sequence = self.push(kind, content, Some(watcher))?;
+        Ok(Promise { sequence, settled })
+    }
+
+    fn push(
+        &self,
+        kind: u8,
+        content: Vec<u8>,
+        watcher: Option<oneshot::Sender<Result<ChainHash, StoreError>>>,
+    ) -> Result<Sequence, StoreError> {
         let mut queue = self.shared.queue();
         queue.check_failure()?;
         if queue.is_closing || queue.is_ended {
             return Err(StoreError::Closed);
         }
         let sequence = queue.pending.push(kind, content)?;
+        queue.watchers.extend(watcher.map(|watcher| (sequence, watcher)));
         drop(queue);
         self.shared.work.notify_one();
-        Ok(Ticket { shared: self.shared.clone(), sequence })
+        Ok(sequence)
     }
 
     /// The highest record that is known to be durable.
@@ -125,6 +161,21 @@ impl Drop for Committer {
     }
 }
 
+impl Promise {
+    /// The record's place in the log, whether it is durable or not.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// Waits until the record is durable and gives the chain hash up to and including it.
+    pub async fn durable(self, timeout: Duration) -> Result<ChainHash, StoreError> {
+        match tokio::time::timeout(timeout, self.settled).await {
+            Ok(settled) => settled.unwrap_or(Err(StoreError::Closed)),
+            Err(_) => Err(StoreError::Timeout { sequence: self.sequence }),
+        }
+    }
+}
+
 impl Ticket {
     /// The record's place in the log, whether it is durable or not.
     pub fn sequence(&self) -> Sequence {
@@ -168,7 +219,14 @@ struct Ended<'a>(&'a Shared);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        self.0.queue().is_ended = true;
+        let mut queue = self.0.queue();
+        queue.is_ended = true;
+        let failure = queue.check_failure();
+        for (_, watcher) in queue.watchers.drain(..) {
+            // Whoever has left does not need to know.
+            let _ = watcher.send(Err(failure.clone().err().unwrap_or(StoreError::Closed)));
+        }
+        drop(queue);
         self.0.settled.notify_all();
     }
 }
@@ -186,12 +244,18 @@ fn commit_all(shared: &Shared, log: &Mutex<Log>) {
         if entries.is_empty() {
             return;
         }
-        let written = lock(log).write(&entries);
+        let mut log = lock(log);
+        let written = log.write(&entries);
         let mut queue = shared.queue();
         match written {
             Ok(durable) => {
                 queue.durable = durable;
                 queue.pending.settle(&entries);
+                while let Some((sequence, watcher)) =
+                    queue.watchers.pop_front_if(|(sequence, _)| Some(*sequence) <= durable)
+                {
+                    let _ = watcher.send(log.chain(sequence).ok_or(StoreError::Closed));
+                }
             }
             Err(error) => {
                 queue.failure = Some(Arc::new(error));
@@ -199,6 +263,7 @@ fn commit_all(shared: &Shared, log: &Mutex<Log>) {
             }
         }
         drop(queue);
+        drop(log);
         shared.settled.notify_all();
     }
 }

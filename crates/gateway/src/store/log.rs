@@ -102,6 +102,14 @@ impl Log {
         Ok(self.head().map(|(sequence, _)| sequence))
     }
 
+    /// The chain hash up to and including a record that is listed.
+    pub(crate) fn chain(&self, sequence: Sequence) -> Option<ChainHash> {
+        let above = self.segments.partition_point(|segment| segment.first <= sequence);
+        let segment = self.segments.get(above.checked_sub(1)?)?;
+        let index = usize::try_from(sequence.as_u64() - segment.first.as_u64()).ok()?;
+        Some(segment.places.get(index)?.chain)
+    }
+
     /// Reads and verifies one record.
     pub(crate) fn read(&self, sequence: Sequence) -> Result<Record, StoreError> {
         let (oldest, next) = (self.oldest(), self.next());

@@ -1,7 +1,14 @@
 //! The API over real connections, with raw bytes on one side and a fake server on the other.
 
 mod answers;
+mod connections;
+mod egress;
+mod epochs;
 mod leases;
+mod limits;
+mod logprobs;
 mod receipts;
+mod recomputers;
 mod refusals;
+mod retries;
 mod smuggling;

@@ -112,6 +112,13 @@ pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Response {
     client.response().await
 }
 
+/// A number of `/metrics`.
+pub(crate) async fn metric(address: SocketAddr, name: &str) -> u64 {
+    let text = String::from_utf8(get(address, "/metrics", "").await.body).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| unreachable!("{name} in {text}")).parse().unwrap()
+}
+
 impl Client {
     pub(crate) async fn new(address: SocketAddr) -> Self {
         Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }

@@ -1,7 +1,8 @@
 //! How soon a cheat is picked: over seeded runs of a simulated server, against the closed form.
 
-use gateway::sampling::{AuditPolicy, AuditSampler, PPB, REFERENCE_TOKENS};
-use protocol::ClaimDigest;
+use gateway::sampling::{AuditPolicy, AuditSampler, PPB, REFERENCE_TOKENS, beacon_picks};
+use protocol::checkpoint::{Beacon, EpochTerms, Leaf, ModelFloor};
+use protocol::{CheckpointDigest, ClaimDigest, KeyId, ModelCommitment};
 
 const RUNS: u64 = 2_000;
 /// One in ten answers of the reference length is picked.
@@ -42,5 +43,56 @@ fn time_to_alarm_follows_the_closed_form() {
             assert!((caught - expected).abs() < 4.0 * error, "{caught} within {x}, expected {expected}");
         }
         println!("{RUNS} runs, one in {every} answers cheated: caught after {mean:.2} of them on average");
+    }
+}
+
+/// Whoever holds the audit key cheats only where the first lottery does not look. The beacon is drawn after the answers are
+/// bound, so it catches one of X such answers with 1 - (1 - eps)^X, as if there were no key to know.
+#[test]
+fn who_knows_the_first_lottery_is_caught_by_the_second_as_often_as_the_closed_form_says() {
+    let terms = EpochTerms {
+        gateway: KeyId::from_bytes([1; 32]),
+        epoch: 0,
+        audit_key: [0; 32],
+        seed_key: [0; 32],
+        rate_ppb: POLICY.rate_ppb,
+        models: vec![ModelFloor { model: ModelCommitment::from_bytes([1; 32]), floor_ppb: POLICY.floor_ppb }],
+        beacon_party: None,
+        previous: None,
+    };
+    for cheated in [1_usize, 7, 22, 44] {
+        let (mut first, mut second) = (0_u64, 0_u64);
+        for run in 0..RUNS {
+            let key = *blake3::hash(&run.to_le_bytes()).as_bytes();
+            let sampler = AuditSampler::new(key, POLICY);
+            let digest = |answer: u64| {
+                let digest = blake3::hash(&[run.to_le_bytes(), answer.to_le_bytes()].concat());
+                ClaimDigest::from_bytes(*digest.as_bytes())
+            };
+            let unseen = (0..).map(digest).filter(|claim| !sampler.picks(claim, REFERENCE_TOKENS));
+            let wrong: Vec<Leaf> = (0..)
+                .zip(unseen)
+                .map(|(tag, claim)| Leaf {
+                    tag,
+                    model: 0,
+                    claim,
+                    cost_tokens: REFERENCE_TOKENS,
+                    picked: false,
+                })
+                .take(cheated)
+                .collect();
+            first += u64::from(wrong.iter().any(|leaf| sampler.picks(&leaf.claim, leaf.cost_tokens)));
+            let value = *blake3::hash(&[b"beacon".as_slice(), &run.to_le_bytes()].concat()).as_bytes();
+            let beacon = Beacon { epoch: 0, checkpoint: CheckpointDigest::from_bytes(key), value };
+            second += u64::from(wrong.iter().any(|leaf| beacon_picks(&beacon, &terms, leaf)));
+        }
+        let expected = 1.0 - (1.0 - EPS).powi(i32::try_from(cheated).expect("a small number"));
+        let (caught, runs) = (second as f64 / RUNS as f64, RUNS as f64);
+        let error = (expected * (1.0 - expected) / runs).sqrt();
+        println!(
+            "{RUNS} runs, {cheated} steered answers: first lottery {first}, second {second}, {expected:.3} expected"
+        );
+        assert_eq!(first, 0);
+        assert!((caught - expected).abs() < 4.0 * error, "{caught} of {cheated}, expected {expected}");
     }
 }

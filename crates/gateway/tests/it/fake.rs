@@ -12,16 +12,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use gateway::http::{ApiKeys, router};
+use gateway::access::{Access, AccessRules, Timeouts};
+use gateway::api_keys::{ApiKey, ApiKeys, KeyDigest};
+use gateway::entropy::EntropyError;
+use gateway::governor::GovernorPolicy;
+use gateway::http::router;
 use gateway::lease_server;
+use gateway::limits::Rates;
+use gateway::listen::{self, Stage};
 use gateway::log::Log;
+use gateway::panel::PanelPolicy;
 use gateway::record::Record;
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command, LinkConfig};
-use gateway::service::{Service, ServiceConfig};
+use gateway::service::{DrawKey, EpochSettings, Service, ServiceConfig};
 use gateway::state::{KillReason, Limits, Mode};
 use gateway::store::{Store, StoreKey, StoreOptions};
 use gateway::tokenizer_file::open_tokenizer;
+use gateway::unverifiable::BudgetPolicy;
 use protocol::encoding::Encoder;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::group_tree::{GroupTree, GroupVerifier, TreeHead};
@@ -33,6 +41,7 @@ use protocol::{ClientSeed, FinishReason, ModelCommitment, Nonce, SamplingSetting
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -154,7 +163,7 @@ pub(crate) struct Link {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) mode: watch::Receiver<Mode>,
     task: JoinHandle<Mode>,
-    process: u32,
+    process: Option<u32>,
     _folder: TempDir,
 }
 
@@ -167,11 +176,27 @@ impl Link {
         let GroupTree { head, outboard } = GroupTree::of(right);
         let verifier = GroupVerifier::new(head, outboard).unwrap();
         let config = LinkConfig { limits, end_tokens: BTreeSet::from([END]), head, verifier, weights: path };
-        let (ours, theirs) = UnixStream::pair().unwrap();
         let mut process = tokio::process::Command::new("sleep");
         let process = process.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let process = process.spawn().unwrap();
         let id = process.id().unwrap();
+        Self::on(config, Some((process, id)), folder)
+    }
+
+    /// The same with a server that somebody else has started.
+    pub(crate) fn without_process(weights: &[u8], limits: Limits) -> (Self, FakeServer) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights");
+        std::fs::write(&path, weights).unwrap();
+        let GroupTree { head, outboard } = GroupTree::of(weights);
+        let verifier = GroupVerifier::new(head, outboard).unwrap();
+        let config = LinkConfig { limits, end_tokens: BTreeSet::from([END]), head, verifier, weights: path };
+        Self::on(config, None, folder)
+    }
+
+    fn on(config: LinkConfig, process: Option<(Child, u32)>, folder: TempDir) -> (Self, FakeServer) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (process, id) = process.unzip();
         let (commands, received) = mpsc::channel(256);
         let (mode_sender, mode) = watch::channel(Mode::Off);
         let task = tokio::spawn(server_link::run(config, ours, process, received, mode_sender));
@@ -188,7 +213,8 @@ impl Link {
     pub(crate) async fn end(self) -> Mode {
         let end = soon("the link's end", self.task).await.unwrap();
         // The link has waited for the process, so nothing is left of it, not even a zombie.
-        assert!(!Path::new(&format!("/proc/{}", self.process)).exists(), "the process lives");
+        let lives = self.process.is_some_and(|id| Path::new(&format!("/proc/{id}")).exists());
+        assert!(!lives, "the process lives");
         assert_eq!(*self.mode.borrow(), end);
         end
     }
@@ -207,6 +233,7 @@ pub(crate) struct Generate {
     pub(crate) settings: SamplingSettings,
     pub(crate) nonce: Nonce,
     pub(crate) client_seed: ClientSeed,
+    pub(crate) logprobs: Option<u8>,
 }
 
 /// The server's end of the link.
@@ -313,10 +340,11 @@ impl FakeServer {
     /// The next request.
     pub(crate) async fn generate(&mut self) -> Generate {
         let message = self.next().await;
-        let Some(ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed }) = message else {
+        let Some(ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs }) = message
+        else {
             unreachable!("{message:?} is no request")
         };
-        Generate { tag, prompt_ids, settings, nonce, client_seed }
+        Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs }
     }
 
     /// The cancellation of a request.
@@ -329,7 +357,7 @@ impl FakeServer {
     /// Some tokens of an answer.
     pub(crate) async fn tokens(&mut self, tag: u64, ids: &[u32]) {
         for &id in ids {
-            self.say(FromServer::Token { tag, id, fingerprint: fingerprint() }).await;
+            self.say(FromServer::Token { tag, id, fingerprint: fingerprint(), logprobs: None }).await;
         }
     }
 
@@ -350,9 +378,9 @@ impl FakeServer {
         let mut requests = Vec::new();
         while let Some(message) = self.read().await {
             match message {
-                ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed } => {
+                ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs } => {
                     self.answer(tag, text).await;
-                    requests.push(Generate { tag, prompt_ids, settings, nonce, client_seed });
+                    requests.push(Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs });
                 }
                 ToServer::Readback { challenge, key, ranges } => {
                     self.prove(challenge, &key, &ranges).await;
@@ -364,26 +392,83 @@ impl FakeServer {
     }
 }
 
+/// A timeout that no test reaches.
+pub(crate) const FOREVER: Duration = Duration::from_secs(600);
+
+/// The records of keys, in the form that a gateway takes.
+pub(crate) fn api_keys(keys: &[(&str, Rates)]) -> ApiKeys {
+    let mut out = ApiKeys::default();
+    for (name, rates) in keys {
+        let digest = KeyDigest::of(&format!("{name}{name}"));
+        out.add(ApiKey { name: (*name).to_owned(), digest, rates: *rates, revoked: false }).unwrap();
+    }
+    out
+}
+
+/// Who draws beacons.
+pub(crate) fn beacon_party() -> SigningKey {
+    SigningKey::from_seed([4; 32])
+}
+
+/// The audit key of the n-th epoch.
+pub(crate) fn audit_key(epoch: u8) -> [u8; 32] {
+    [7 + epoch; 32]
+}
+
+fn draw_keys(fail_after: u8) -> DrawKey {
+    let mut drawn = 0;
+    Box::new(move || {
+        if drawn == fail_after {
+            return Err(EntropyError::Stuck { what: "draws", count: 2 });
+        }
+        drawn += 1;
+        Ok(audit_key(drawn - 1))
+    })
+}
+
 /// How a gateway is set up.
 pub(crate) struct Setup {
     pub(crate) rate_ppb: u64,
+    pub(crate) epoch_answers: usize,
+    /// The source of audit keys is found to be stuck after so many.
+    pub(crate) keys_fail_after: u8,
     pub(crate) in_flight_max: usize,
-    pub(crate) backlog_max: usize,
-    pub(crate) lease_ms: u64,
-    pub(crate) keys: &'static [&'static str],
+    pub(crate) recomputers: PanelPolicy,
+    pub(crate) egress: GovernorPolicy,
+    pub(crate) unverifiable: BudgetPolicy,
+    /// Names of keys and what they may; a key is its name twice. None: everybody may.
+    pub(crate) keys: Vec<(&'static str, Rates)>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) connections_max: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rate_ppb: PPB, in_flight_max: 8, backlog_max: 64, lease_ms: 600_000, keys: &[] }
+        Self {
+            rate_ppb: PPB,
+            epoch_answers: 4096,
+            keys_fail_after: u8::MAX,
+            in_flight_max: 8,
+            recomputers: PanelPolicy::single(600_000, 64),
+            egress: GovernorPolicy::default(),
+            unverifiable: BudgetPolicy::default(),
+            keys: Vec::new(),
+            timeouts: Timeouts { head: FOREVER, body_idle: FOREVER, body_total: FOREVER },
+            connections_max: 1000,
+        }
     }
 }
 
 /// A whole gateway on a free port, with its server.
 pub(crate) struct Gateway {
     pub(crate) service: Arc<Service>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) stage: watch::Sender<Stage>,
+    pub(crate) listening: JoinHandle<()>,
     pub(crate) address: SocketAddr,
     pub(crate) lease_path: PathBuf,
+    /// Of the other recomputers.
+    pub(crate) other_lease_paths: Vec<PathBuf>,
     pub(crate) server: FakeServer,
     pub(crate) link: Link,
     /// Makes all writes of the log fail.
@@ -409,11 +494,16 @@ impl Gateway {
             entry,
             key: SigningKey::from_seed([5; 32]),
             seed_key: [6; 32],
-            audit_key: [7; 32],
+            draw_audit_key: draw_keys(setup.keys_fail_after),
             policy: AuditPolicy { rate_ppb: setup.rate_ppb, floor_ppb: setup.rate_ppb },
+            epochs: EpochSettings {
+                answers_max: setup.epoch_answers,
+                beacon_party: Some(beacon_party().verifying_key()),
+            },
             in_flight_max: setup.in_flight_max,
-            backlog_max: setup.backlog_max,
-            lease_ms: setup.lease_ms,
+            recomputers: setup.recomputers.clone(),
+            egress: setup.egress,
+            unverifiable: setup.unverifiable,
         };
         let store = folder.path().join("log");
         let (commands, mode) = (link.commands.clone(), link.mode.clone());
@@ -427,12 +517,35 @@ impl Gateway {
         let service = service.await.unwrap();
         let lease_path = folder.path().join("lease");
         let leases = UnixListener::bind(&lease_path).unwrap();
-        tokio::spawn(lease_server::serve(leases, Arc::clone(&service)));
+        tokio::spawn(lease_server::serve(leases, Arc::clone(&service), 0));
+        let mut other_lease_paths = Vec::new();
+        for seat in 1..setup.recomputers.names.len() {
+            let path = folder.path().join(format!("lease-{seat}"));
+            tokio::spawn(lease_server::serve(UnixListener::bind(&path).unwrap(), Arc::clone(&service), seat));
+            other_lease_paths.push(path);
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = router(Arc::clone(&service), ApiKeys::new(setup.keys.iter().copied()));
-        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { service, address, lease_path, server, link, disk_is_broken, folder }
+        let keys = (!setup.keys.is_empty()).then(|| api_keys(&setup.keys));
+        let access = Access::new(AccessRules { keys, rates: Rates::default(), timeouts: setup.timeouts });
+        let routes = router(Arc::clone(&service), Arc::clone(&access));
+        let (stage, stages) = watch::channel(Stage::Open);
+        let (with, under) = (Arc::clone(&service), Arc::clone(&access));
+        let listening =
+            tokio::spawn(listen::serve(listener, routes, with, under, setup.connections_max, stages));
+        Self {
+            service,
+            access,
+            address,
+            lease_path,
+            other_lease_paths,
+            server,
+            link,
+            stage,
+            listening,
+            disk_is_broken,
+            folder,
+        }
     }
 
     /// Starts one, and brings its server up.

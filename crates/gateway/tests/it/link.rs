@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway::server_link::{Command, Reply};
 use gateway::state::{Asked, KillReason, Limits, Mode};
-use protocol::link::{FromServer, ToServer, frame};
+use protocol::link::{FromServer, MAX_FROM_SERVER_BYTES, ToServer, frame};
 use protocol::{ClientSeed, FinishReason, Nonce, SamplingSettings};
 use tokio::sync::mpsc;
 
@@ -31,7 +31,7 @@ async fn serving(limits: Limits) -> (Link, FakeServer) {
 /// Asks for [`MAX_TOKENS`] tokens.
 async fn ask(link: &Link, tag: u64) -> mpsc::UnboundedReceiver<Reply> {
     let (reply, replies) = mpsc::unbounded_channel();
-    let asked = Asked { prompt_tokens: 2, max_tokens: MAX_TOKENS };
+    let asked = Asked { prompt_tokens: 2, max_tokens: MAX_TOKENS, logprobs: None };
     let command = Command::Ask { tag, asked, message: request(tag, vec![1, 2]), reply };
     soon("room for a request", link.commands.send(command)).await.unwrap();
     replies
@@ -44,11 +44,12 @@ fn request(tag: u64, prompt_ids: Vec<u32>) -> ToServer {
         settings: SamplingSettings { max_tokens: MAX_TOKENS, ..SamplingSettings::greedy() },
         nonce: Nonce::from_bytes([3; 32]),
         client_seed: ClientSeed::from_bytes([4; 32]),
+        logprobs: None,
     }
 }
 
 fn token(id: u32) -> Reply {
-    Reply::Token { id, fingerprint: fingerprint() }
+    Reply::Token { id, fingerprint: fingerprint(), logprobs: None }
 }
 
 async fn next(replies: &mut mpsc::UnboundedReceiver<Reply>) -> Option<Reply> {
@@ -205,7 +206,8 @@ async fn what_is_no_message_kills() {
     long.push(0);
     check_kill(async |server| server.write(&long).await, KillReason::Message).await;
     check_kill(async |server| server.say(FromServer::Ready).await, KillReason::Message).await;
-    check_kill(async |server| server.write(&257_u32.to_be_bytes()).await, KillReason::Message).await;
+    let too_long = u32::try_from(MAX_FROM_SERVER_BYTES).unwrap() + 1;
+    check_kill(async |server| server.write(&too_long.to_be_bytes()).await, KillReason::Message).await;
 }
 
 /// The most address space that this process ever had, in KiB.
@@ -426,7 +428,7 @@ async fn a_server_that_reads_nothing_stops_nobody() {
     for tag in 0..4000 {
         let (reply, replies) = mpsc::unbounded_channel();
         kept.push(replies);
-        let asked = Asked { prompt_tokens: 200, max_tokens: MAX_TOKENS };
+        let asked = Asked { prompt_tokens: 200, max_tokens: MAX_TOKENS, logprobs: None };
         let command = Command::Ask { tag, asked, message: request(tag, vec![1; 200]), reply };
         if soon("room for a request", link.commands.send(command)).await.is_err() {
             break;
@@ -464,4 +466,16 @@ async fn a_challenge_while_serving_has_a_deadline() {
     assert!(began.elapsed() < Duration::from_secs(17), "{:?}", began.elapsed());
     tokio::time::resume();
     assert_eq!(link.end().await, dead);
+}
+
+/// A server that somebody else started has no process here: what is left to take from it is the link.
+#[tokio::test]
+async fn a_kill_without_a_process_closes_the_link() {
+    let weights = weights(5000);
+    let (mut link, mut server) = Link::without_process(&weights, limits(5000));
+    server.boot().await;
+    link.reaches(Mode::Serving).await;
+    link.commands.send(Command::Kill(KillReason::Audit)).await.unwrap();
+    assert_eq!(server.rest().await, []);
+    link.ends_killed(KillReason::Audit).await;
 }

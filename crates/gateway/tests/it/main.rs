@@ -6,4 +6,5 @@ mod client;
 mod detection;
 mod fake;
 mod link;
+mod pass_through;
 mod store;

@@ -2,10 +2,12 @@
 //! size, its limit and whether it kept to it.
 
 mod engine;
+mod gateway;
 mod limits;
 mod oracle;
 mod plot;
 mod quality;
+mod replay;
 mod texts;
 
 use clap::{Args, Subcommand};
@@ -28,9 +30,11 @@ const EXAMPLES: &str = "\
 Examples:
   maxwell bench quality --tokens 4096
   maxwell bench engine --runs 5
+  maxwell bench gateway --alone
+  maxwell bench replay --batch 8
 
-Both need python3 with venv and pip: the programs to compare with are installed once into $MAXWELL_HOME/oracle-venv.
-Set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
+All but replay need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
+For quality and engine, set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
 
 /// One bench.
 #[derive(Debug, Subcommand)]
@@ -39,6 +43,10 @@ enum Bench {
     Quality(quality::QualityArguments),
     /// Speed, replay, start and memory, beside llama.cpp
     Engine(engine::EngineArguments),
+    /// Cost of recomputing answers: one by one, in a batch, and beside writing them
+    Replay(replay::ReplayArguments),
+    /// What the gateway adds and how much it takes, beside nginx and LiteLLM
+    Gateway(gateway::GatewayArguments),
 }
 
 /// Runs the bench.
@@ -46,5 +54,7 @@ pub(crate) fn run(arguments: &BenchArguments, shell: &Shell) -> anyhow::Result<F
     match &arguments.bench {
         Bench::Quality(arguments) => quality::run(arguments, shell),
         Bench::Engine(arguments) => engine::run(arguments, shell),
+        Bench::Replay(arguments) => replay::run(arguments, shell),
+        Bench::Gateway(arguments) => gateway::run(arguments, shell),
     }
 }

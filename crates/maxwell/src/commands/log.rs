@@ -1,17 +1,22 @@
-//! `maxwell log`: reads the log of a gateway that is not running. Never changes it.
+//! `maxwell log`: reads the log of a gateway that is not running, and what it gives to outsiders. Never changes it.
 
-use std::path::PathBuf;
+mod audit;
+mod beacon;
+mod export;
 
-use anyhow::Context;
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
-use gateway::record::Record;
-use gateway::sampling_audit::{AuditReport, SamplingAudit};
-use gateway::store::{Store, StoreKey};
-use serde_json::json;
+use gateway::history::History;
+use gateway::log::read_history;
+use gateway::store::{Sequence, Store, StoreKey};
 
-use super::up::{LOG_FOLDER, LOG_KEY_FILE, STORE};
-use crate::home::read_bounded;
-use crate::output::{Exit, Finished};
+use self::audit::AuditArguments;
+use self::beacon::BeaconArguments;
+use self::export::{EpochsArguments, ExportArguments};
+use super::Shell;
+use crate::output::Finished;
+use crate::stack::{LOG_FOLDER, LOG_KEY_FILE, STORE, read_log_key};
 
 /// Arguments of `maxwell log`.
 #[derive(Debug, Args)]
@@ -24,76 +29,34 @@ pub(crate) struct LogArguments {
 enum LogCommand {
     /// Draw every coin again: was exactly what had to be recomputed picked?
     AuditSampling(AuditArguments),
+    /// List the epochs of a log
+    Epochs(EpochsArguments),
+    /// Write one epoch for somebody who has no key of the log
+    ExportEpoch(ExportArguments),
+    /// As the other party: draw and sign the beacon of an epoch that has ended
+    Beacon(BeaconArguments),
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-struct AuditArguments {
-    /// The folder that `maxwell up --log` was given
-    #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
+/// A log that was read.
+struct Opened {
+    history: History,
+    /// Whether it still has its first record.
+    is_whole: bool,
 }
-
-const EXAMPLES: &str = "\
-Examples:
-  maxwell up --log ./today
-  maxwell log audit-sampling ./today
-
-The gateway commits to its audit key before the first answer and reveals it at its end; a run that was cut off has
-not revealed it, and its coins cannot be checked.
-
-Exit codes: 0 every decision is right, 3 one is not, 4 the key is not revealed, 1 something failed here.";
 
 /// Runs the command.
-pub(crate) fn run(arguments: &LogArguments) -> anyhow::Result<Finished> {
-    let LogCommand::AuditSampling(AuditArguments { folder }) = &arguments.command;
-    let key_path = folder.join(LOG_KEY_FILE);
-    let text = String::from_utf8_lossy(&read_bounded(&key_path, 128)?).trim_end().to_owned();
-    let mut key = [0; 32];
-    hex::decode_to_slice(&text, &mut key).with_context(|| format!("{} is no key", key_path.display()))?;
-    let (store, _) = Store::open(&folder.join(LOG_FOLDER), &StoreKey::from_bytes(key), STORE)?;
-    let mut audit = SamplingAudit::new();
-    for stored in store.iter_from(store.oldest()) {
-        let stored = stored?;
-        audit.add(&Record::decode(stored.kind, &stored.content)?);
+pub(crate) fn run(arguments: &LogArguments, shell: &Shell) -> anyhow::Result<Finished> {
+    match &arguments.command {
+        LogCommand::AuditSampling(arguments) => audit::run(arguments),
+        LogCommand::Epochs(arguments) => export::list(arguments),
+        LogCommand::ExportEpoch(arguments) => export::run(arguments),
+        LogCommand::Beacon(arguments) => beacon::run(arguments, shell),
     }
-    Ok(finished(&audit.finish()))
 }
 
-fn finished(report: &AuditReport) -> Finished {
-    let counts = report.counts;
-    let exit = match (report.findings.is_empty(), report.is_revealed) {
-        (false, _) => Exit::Reject,
-        (true, true) => Exit::Ok,
-        (true, false) => Exit::Undecided,
-    };
-    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-    let mut text = format!(
-        "{} answers, {} picked: {} right, {} wrong, {} could not be recomputed, {} without an outcome\n",
-        counts.answers, counts.picked, counts.passed, counts.failed, counts.unverifiable, report.waiting
-    );
-    for finding in &findings {
-        text.push_str(&format!("  {finding}\n"));
-    }
-    text.push_str(match exit {
-        Exit::Ok => "every decision is the one that the committed key gives",
-        Exit::Reject => "the gateway did not pick what it had to",
-        Exit::Undecided | Exit::Error | Exit::Usage => {
-            "the audit key is not revealed: coins can't be checked"
-        }
-    });
-    Finished {
-        exit,
-        json: json!({
-            "answers": counts.answers,
-            "picked": counts.picked,
-            "pass": counts.passed,
-            "fail": counts.failed,
-            "unverifiable": counts.unverifiable,
-            "waiting": report.waiting,
-            "revealed": report.is_revealed,
-            "findings": findings,
-        }),
-        text,
-    }
+/// Reads all of a log in the folder of a gateway.
+fn open(folder: &Path, key: Option<&PathBuf>) -> anyhow::Result<Opened> {
+    let key = read_log_key(&key.cloned().unwrap_or_else(|| folder.join(LOG_KEY_FILE)))?;
+    let (store, _) = Store::open(&folder.join(LOG_FOLDER), &StoreKey::from_bytes(key), STORE)?;
+    Ok(Opened { history: read_history(&store)?, is_whole: store.oldest() == Sequence::FIRST })
 }

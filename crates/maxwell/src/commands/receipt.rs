@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use protocol::checkpoint::Checkpoint;
+use protocol::epoch::{InclusionProof, InclusionReason};
 use protocol::receipt::{ReceiptMode, ResponseHasher};
-use protocol::{Receipt, ResponseDigest};
+use protocol::{Receipt, ResponseDigest, VerifyingKey};
 use serde_json::{Value, json};
 
 use crate::home::read_bounded;
@@ -40,12 +42,17 @@ struct VerifyArguments {
     /// Exactly the bytes that were received; without it only the receipt itself is checked
     #[arg(long, value_name = "FILE")]
     response: Option<PathBuf>,
+    /// That the answer is in the tree of its epoch, from /v1/receipts/NAME/proof; with it nobody could leave it out of the
+    /// audit
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   maxwell receipt verify answer.receipt --key gateway.key.pub
   maxwell receipt verify answer.receipt --key mxpk1... --response answer.txt
+  maxwell receipt verify answer.receipt --key gateway.key.pub --proof answer.proof
   maxwell receipt verify answer.receipt --key gateway.key.pub --json | jq .receipt
 
 A receipt says what passed through the gateway, not that the model ran: for that, `maxwell check` the claim.
@@ -63,6 +70,7 @@ pub(crate) fn run(arguments: &ReceiptArguments) -> anyhow::Result<Finished> {
     let key = keys::read_verifying_key(&arguments.key)?;
     let bytes = read_bounded(&arguments.receipt, MAX_FILE_BYTES)?;
     let response = arguments.response.as_deref().map(hash_file).transpose()?;
+    let proof = arguments.proof.as_deref().map(|path| read_bounded(path, MAX_FILE_BYTES)).transpose()?;
     Ok(match Receipt::verify(&bytes, &key) {
         Err(reason) => rejected(reason.code(), &reason.to_string(), None),
         Ok(receipt) => match response {
@@ -73,7 +81,10 @@ pub(crate) fn run(arguments: &ReceiptArguments) -> anyhow::Result<Finished> {
                 );
                 rejected("response", &message, Some(&receipt))
             }
-            _ => accepted(&receipt, response.is_some()),
+            _ => match proof.map(|proof| prove(&proof, &key, &receipt)).transpose() {
+                Err(reason) => rejected(reason.code(), &reason.to_string(), Some(&receipt)),
+                Ok(proved) => accepted(&receipt, response.is_some(), proved.as_ref()),
+            },
         },
     })
 }
@@ -91,10 +102,23 @@ fn hash_file(path: &Path) -> anyhow::Result<ResponseDigest> {
     }
 }
 
-fn accepted(receipt: &Receipt, response_checked: bool) -> Finished {
+/// What a proof shows beside the receipt.
+struct Proved {
+    checkpoint: Checkpoint,
+    is_picked: bool,
+}
+
+fn prove(bytes: &[u8], key: &VerifyingKey, receipt: &Receipt) -> Result<Proved, InclusionReason> {
+    let proof = InclusionProof::decode(bytes).map_err(InclusionReason::Form)?;
+    Ok(Proved { checkpoint: proof.verify(key, receipt)?, is_picked: proof.leaf.picked })
+}
+
+fn accepted(receipt: &Receipt, response_checked: bool, proved: Option<&Proved>) -> Finished {
     let mode = match receipt.mode {
         ReceiptMode::Exact => "exact: `maxwell check` on the claim tells whether the model ran",
-        ReceiptMode::PassThrough => "pass-through: nothing here tells whether the model ran",
+        ReceiptMode::PassThrough => {
+            "pass-through: this proves delivery, not computation; nothing here tells whether a model ran"
+        }
     };
     let response = if response_checked { "is the given one" } else { "not checked: no --response was given" };
     let claim = receipt.claim.map_or_else(|| "none".to_owned(), |claim| claim.to_string());
@@ -111,7 +135,16 @@ fn accepted(receipt: &Receipt, response_checked: bool) -> Finished {
         receipt.finish,
     );
     let message = "genuine: it says what passed through the gateway, not that the model ran";
-    let json = outcome("accept", None, message, response_checked, Some(receipt));
+    let mut json = outcome("accept", None, message, response_checked, Some(receipt));
+    let mut text = text;
+    if let Some(Proved { checkpoint, is_picked }) = proved {
+        let (epoch, size) = (checkpoint.terms.epoch, checkpoint.size);
+        let picked = if *is_picked { "picked" } else { "not picked" };
+        text.push_str(&format!(
+            "\n  in the tree of epoch {epoch} with {size} answers, {picked} for recomputation"
+        ));
+        json["epoch"] = json!({ "epoch": epoch, "answers": size, "picked": is_picked });
+    }
     Finished { exit: Exit::Ok, json, text }
 }
 

@@ -20,6 +20,10 @@ use crate::frames::read_frame;
 use crate::models::{self, RunOptions};
 use crate::output::{Exit, Finished};
 
+/// Answers that are replayed together, at most.
+const BATCH_MAX: usize = 8;
+/// No further answer joins a batch that has so many tokens: memory, and the wait of the first one.
+const BATCH_TOKENS: usize = 4096;
 /// How long to wait if there is nothing to do.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -50,23 +54,22 @@ pub(crate) fn run(arguments: &RecomputeArguments, shell: &Shell) -> anyhow::Resu
     let mut gateway = UnixStream::connect(&arguments.gateway)
         .with_context(|| format!("can't reach a gateway at {}", arguments.gateway.display()))?;
     let mut counts = [0_u64; 3];
-    while let Some(answer) = ask(&mut gateway, &ToGateway::Lease)? {
-        let (tag, claim) = match answer {
-            FromGateway::Job { tag, claim } => (tag, claim),
-            FromGateway::Idle => {
-                thread::sleep(IDLE);
-                continue;
-            }
-            FromGateway::Recorded { .. } => bail!("the gateway answered something else than was asked"),
-        };
-        let outcome = replay(&engine, &claim)?;
-        tracing::info!(tag, ?outcome, "replayed");
-        counts[match outcome {
-            Outcome::Pass => 0,
-            Outcome::Fail { .. } => 1,
-            Outcome::Unverifiable { .. } => 2,
-        }] += 1;
-        if ask(&mut gateway, &ToGateway::Done { tag, outcome })?.is_none() {
+    while let Some(jobs) = lease(&mut gateway)? {
+        if jobs.is_empty() {
+            thread::sleep(IDLE);
+            continue;
+        }
+        let mut is_gone = false;
+        for (tag, outcome) in replay(&engine, &jobs)? {
+            tracing::info!(tag, ?outcome, batch = jobs.len(), "replayed");
+            counts[match outcome {
+                Outcome::Pass => 0,
+                Outcome::Fail { .. } => 1,
+                Outcome::Unverifiable { .. } => 2,
+            }] += 1;
+            is_gone |= ask(&mut gateway, &ToGateway::Done { tag, outcome })?.is_none();
+        }
+        if is_gone {
             break;
         }
     }
@@ -78,12 +81,31 @@ pub(crate) fn run(arguments: &RecomputeArguments, shell: &Shell) -> anyhow::Resu
     })
 }
 
-/// Replays one answer that a gateway wrote down.
-fn replay(engine: &Engine, claim: &[u8]) -> anyhow::Result<Outcome> {
-    // The gateway made these bytes; if they are no claim, nobody is to blame but the two of us.
-    let claim = Claim::decode(claim).context("the gateway sent bytes that are no claim")?;
-    let verdict = evidence::replay::replay_delivered(engine, &claim, None)?;
-    Ok(Outcome::of(&verdict))
+/// Jobs that are there now, at most a batch of them; `None` if the gateway is gone.
+fn lease(gateway: &mut UnixStream) -> anyhow::Result<Option<Vec<(u64, Claim)>>> {
+    let (mut jobs, mut tokens) = (Vec::new(), 0_usize);
+    while jobs.len() < BATCH_MAX && tokens < BATCH_TOKENS {
+        match ask(gateway, &ToGateway::Lease)? {
+            Some(FromGateway::Job { tag, claim }) => {
+                // The gateway made these bytes; if they are no claim, nobody is to blame but the two of us.
+                let claim = Claim::decode(&claim).context("the gateway sent bytes that are no claim")?;
+                tokens += claim.prompt_ids.len() + claim.output_ids.len();
+                jobs.push((tag, claim));
+            }
+            Some(FromGateway::Idle) => break,
+            Some(FromGateway::Recorded { .. }) => bail!("the gateway answered something else than was asked"),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(jobs))
+}
+
+/// Replays answers that a gateway wrote down, all in one pass over the weights.
+fn replay(engine: &Engine, jobs: &[(u64, Claim)]) -> anyhow::Result<Vec<(u64, Outcome)>> {
+    let claims: Vec<&Claim> = jobs.iter().map(|(_, claim)| claim).collect();
+    let verdicts = evidence::replay::replay_batch(engine, &claims);
+    let outcomes = jobs.iter().zip(verdicts).map(|((tag, _), verdict)| Ok((*tag, Outcome::of(&verdict?))));
+    outcomes.collect()
 }
 
 /// One question and its answer; `None` if the gateway is gone.

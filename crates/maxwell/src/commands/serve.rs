@@ -201,16 +201,16 @@ struct Serving<'e> {
 impl Serving<'_> {
     fn message(&mut self, message: ToServer, weights: &[u8], cheater: &mut Cheater) -> Vec<FromServer> {
         match message {
-            ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed } => {
+            ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs } => {
                 let request = Request { prompt_ids, settings, nonce, client_seed };
-                let request = match cheater.request(tag, request) {
+                let request = match cheater.request(tag, request, logprobs) {
                     Ok(request) => request,
                     Err(answer) => return answer,
                 };
                 if self.tags.len() >= SEQUENCES_MAX {
                     return vec![FromServer::Refused { tag }];
                 }
-                match self.batch.add(request) {
+                match self.batch.add_with_logprobs(request, logprobs) {
                     Ok(sequence) => {
                         self.tags.insert(sequence, tag);
                         Vec::new()
@@ -244,9 +244,9 @@ impl Serving<'_> {
         let mut out = Vec::new();
         for event in self.batch.step() {
             match event {
-                Event::Token { sequence, id, fingerprint } => {
+                Event::Token { sequence, id, fingerprint, logprobs } => {
                     let tag = self.tags[&sequence];
-                    out.push(cheater.token(tag, id, fingerprint));
+                    out.push(cheater.token(tag, id, fingerprint, logprobs));
                 }
                 Event::Finished { sequence, completed } => {
                     if let Some(tag) = self.tags.remove(&sequence) {

@@ -14,58 +14,44 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use gateway::http::{ApiKeys, router};
+use gateway::access::{Access, AccessRules};
+use gateway::api_keys::{ApiKeys, MAX_API_KEYS_BYTES};
+use gateway::governor::GovernorPolicy;
+use gateway::http::router;
 use gateway::lease_server;
-use gateway::log::Log;
+use gateway::listen::{self, Stage};
+use gateway::panel::PanelPolicy;
 use gateway::sampling::{AuditPolicy, PPB};
 use gateway::server_link::{self, Command as LinkCommand, LinkConfig};
-use gateway::service::{Service, ServiceConfig};
-use gateway::state::{Limits, Mode};
-use gateway::store::{Store, StoreKey, StoreOptions};
+use gateway::service::{EpochSettings, Service, ServiceConfig};
+use gateway::state::Mode;
+use gateway::unverifiable::BudgetPolicy;
 use protocol::keys::SigningKey;
-use serde_json::{Value, json};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
 use self::page::Page;
-use self::whitelisted::Whitelisted;
+use self::whitelisted::whitelist;
 use super::Shell;
 use super::bench::MODEL;
 use super::pull::pull_package;
 use super::serve::cheat::Cheat;
 use crate::decimal::ppm;
 use crate::home::read_bounded;
-use crate::keys::store_secret;
 use crate::models;
-use crate::output::{Exit, Finished};
+use crate::output::Finished;
 use crate::random::random_bytes;
-use crate::signals::stop_signal;
+use crate::signals::StopSignal;
+use crate::stack::{
+    self, BACKLOG_MAX, COMMANDS, CONNECT_WITHIN, CONNECTIONS_MAX, IN_FLIGHT_MAX, LEASE_MS, LOG_FOLDER,
+    LOG_KEY_FILE, ServerTimes, Whitelisted, bind, outcome,
+};
 
-/// The answers kept: 16 segments of 64 MiB.
-pub(super) const STORE: StoreOptions =
-    StoreOptions { segment_bytes: 64 << 20, segments_max: 16, pending_bytes_max: 64 << 20 };
-/// Requests at the same time.
-const IN_FLIGHT_MAX: usize = 32;
-/// Sampled answers that may wait.
-const BACKLOG_MAX: usize = 1024;
-/// Largest file of API keys.
-const MAX_API_KEYS_BYTES: usize = 1 << 20;
-/// Shorter keys can be guessed.
-const MIN_API_KEY_BYTES: usize = 16;
-/// Messages to the link that may wait.
-const COMMANDS: usize = 256;
-/// A recomputer that takes longer has lost its job.
-const LEASE_MS: u64 = 60_000;
-/// A server that has not connected by then is broken.
-const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// What the recomputers are called.
+const SEAT_NAMES: [&str; 2] = ["first", "second"];
 /// Until requests are answered: upload, calibration, readback.
 const SERVING_WITHIN: Duration = Duration::from_secs(600);
-
-/// In the folder of a log that is kept: its key, as it is.
-pub(super) const LOG_KEY_FILE: &str = "log.key";
-/// In the same folder: the log.
-pub(super) const LOG_FOLDER: &str = "log";
 
 /// Arguments of `maxwell up`.
 #[derive(Debug, Args)]
@@ -86,10 +72,13 @@ pub(crate) struct UpArguments {
     /// Share of answers that are recomputed; long ones are more likely to be
     #[arg(long, value_name = "SHARE", value_parser = ppm, default_value = "0.1")]
     eps: u32,
+    /// Start a second recomputer: the server is killed only if both say that it lies
+    #[arg(long)]
+    second: bool,
     /// Port on this machine; 0 for any that is free
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     port: u16,
-    /// Answer only to the API keys in this file, one a line; without it everybody on this machine may ask
+    /// Answer only to the API keys in this file of `maxwell gateway keys`; without it everybody on this machine may ask
     #[arg(long, value_name = "FILE", conflicts_with = "selftest")]
     api_keys: Option<PathBuf>,
     /// Keep the log in this new folder; otherwise it is removed at the end
@@ -115,32 +104,27 @@ pub(crate) fn run(arguments: &UpArguments, shell: &Shell) -> anyhow::Result<Fini
     if arguments.model == MODEL && models::find(&shell.home, MODEL).is_err() {
         pull_package(shell, MODEL)?;
     }
-    let keys = arguments.api_keys.as_deref().map(read_api_keys).transpose()?.unwrap_or_default();
-    let whitelisted = Whitelisted::new(shell, models::find(&shell.home, &arguments.model)?)?;
+    let access = Access::new(access_rules(arguments)?);
+    let whitelisted = whitelist(shell, models::find(&shell.home, &arguments.model)?)?;
     let folder = RunFolder::new(arguments.log.as_deref(), &shell.home.folder("up")?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("can't start threads")?;
-    runtime.block_on(up(arguments, shell, whitelisted, keys, &folder))
+    runtime.block_on(up(arguments, shell, whitelisted, access, &folder))
 }
 
-/// One key a line; empty lines and those that begin with # do not count.
-fn read_api_keys(path: &Path) -> anyhow::Result<ApiKeys> {
-    let text = String::from_utf8(read_bounded(path, MAX_API_KEYS_BYTES)?)
-        .with_context(|| format!("{} is not UTF-8", path.display()))?;
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let guessable =
-        |key: &str| key.len() < MIN_API_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic());
-    if lines().next().is_none() || lines().any(guessable) {
-        // The key itself is not quoted: errors end up in logs.
-        bail!(
-            "{}: give one key a line, each of at least {MIN_API_KEY_BYTES} printable ASCII characters",
-            path.display()
-        );
-    }
-    Ok(ApiKeys::new(lines()))
+/// Who may ask, and how much.
+fn access_rules(arguments: &UpArguments) -> anyhow::Result<AccessRules> {
+    let keys = match &arguments.api_keys {
+        Some(path) => {
+            let bytes = read_bounded(path, MAX_API_KEYS_BYTES)?;
+            Some(ApiKeys::decode(&bytes).with_context(|| path.display().to_string())?)
+        }
+        None => None,
+    };
+    Ok(AccessRules { keys, ..AccessRules::default() })
 }
 
 /// Sockets and log of one run.
@@ -177,24 +161,24 @@ struct Running {
     service: Arc<Service>,
     address: SocketAddr,
     commands: mpsc::Sender<LinkCommand>,
-    link: tokio::task::JoinHandle<Mode>,
-    recomputer: Child,
+    link: tokio::task::JoinHandle<anyhow::Result<Mode>>,
+    recomputers: Vec<Child>,
     page: Page,
-    audit_key: [u8; 32],
+    stage: watch::Sender<Stage>,
 }
 
 async fn up(
     arguments: &UpArguments,
     shell: &Shell,
     whitelisted: Whitelisted,
-    keys: ApiKeys,
+    access: Arc<Access>,
     folder: &RunFolder,
 ) -> anyhow::Result<Finished> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port))
         .await
         .with_context(|| format!("port {} is taken; give another --port", arguments.port))?;
     shell.terminal.note("starting: the gateway checks the weights and uploads them, the server loads them");
-    let mut running = start(arguments, whitelisted, keys, folder, listener).await?;
+    let mut running = start(arguments, whitelisted, access, folder, listener).await?;
     let mut modes = running.service.watch_mode();
     wait_until_serving(&mut modes).await?;
     let address = running.address;
@@ -205,14 +189,12 @@ async fn up(
     } else {
         serve_until_stopped(shell, &mut running, &mut modes).await
     };
-    let _ = running.commands.send(LinkCommand::Drain).await;
-    let _ = running.link.await;
-    let _ = running.recomputer.start_kill();
-    let _ = running.recomputer.wait().await;
-    let (service, audit_key) = (Arc::clone(&running.service), running.audit_key);
-    tokio::task::spawn_blocking(move || service.ended(audit_key))
-        .await
-        .context("the log's thread ended")??;
+    for recomputer in &mut running.recomputers {
+        let _ = recomputer.start_kill();
+        let _ = recomputer.wait().await;
+    }
+    running.stage.send_replace(Stage::Closed);
+    stack::end(&running.service, &running.commands, Some(running.link)).await?;
     Ok(outcome)
 }
 
@@ -220,7 +202,7 @@ async fn up(
 async fn start(
     arguments: &UpArguments,
     whitelisted: Whitelisted,
-    keys: ApiKeys,
+    access: Arc<Access>,
     folder: &RunFolder,
     listener: TcpListener,
 ) -> anyhow::Result<Running> {
@@ -228,39 +210,31 @@ async fn start(
     let (commands, received) = mpsc::channel(COMMANDS);
     let (mode_sender, mode) = watch::channel(Mode::Off);
     let (config, stream, child) = start_server(arguments, &whitelisted, folder).await?;
-    let link = tokio::spawn(server_link::run(config, stream, child, received, mode_sender));
+    let run = server_link::run(config, stream, Some(child), received, mode_sender);
+    let link = tokio::spawn(async { Ok(run.await) });
     let config = service_config(arguments, whitelisted)?;
-    let audit_key = config.audit_key;
     let store_key: [u8; 32] = random_bytes()?;
     if folder.keep {
         // Whoever may read the log's folder may read the log: here both are the operator.
-        store_secret(&folder.path.join(LOG_KEY_FILE), &hex::encode(store_key))?;
-        std::fs::write(folder.path.join("receipt.pub"), format!("{}\n", config.key.verifying_key()))
-            .context("can't write receipt.pub")?;
+        stack::store_log_key(&folder.path.join(LOG_KEY_FILE), &store_key)?;
+        stack::store_receipt_key(&folder.path, &config.key)?;
     }
-    let store_key = StoreKey::from_bytes(store_key);
-    let (log_path, service_commands) = (folder.path.join(LOG_FOLDER), commands.clone());
-    let service = tokio::task::spawn_blocking(move || -> anyhow::Result<Arc<Service>> {
-        let (store, _) = Store::open(&log_path, &store_key, STORE)?;
-        Ok(Service::start(config, Log::new(store)?, service_commands, mode)?)
-    })
-    .await
-    .context("the log's thread ended")??;
-
-    let lease_path = folder.path.join("lease");
-    tokio::spawn(lease_server::serve(bind(&lease_path)?, Arc::clone(&service)));
-    let mut recomputer = program()?;
-    recomputer.args(["recompute", "--gateway"]).arg(&lease_path).arg("-m").arg(&weights);
-    let recomputer = spawn(&mut recomputer)?;
+    let log = folder.path.join(LOG_FOLDER);
+    let service = stack::open_service(config, log, store_key, commands.clone(), mode).await?;
+    let mut recomputers = Vec::new();
+    for seat in 0..=usize::from(arguments.second) {
+        let lease_path = folder.path.join(format!("lease-{seat}"));
+        tokio::spawn(lease_server::serve(bind(&lease_path)?, Arc::clone(&service), seat));
+        let mut recomputer = program()?;
+        recomputer.args(["recompute", "--gateway"]).arg(&lease_path).arg("-m").arg(&weights);
+        recomputers.push(spawn(&mut recomputer)?);
+    }
     let address = listener.local_addr().context("the port has no address")?;
     let page = Page::new(Arc::clone(&service));
-    let routes = router(Arc::clone(&service), keys).merge(page.routes());
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "the API ended");
-        }
-    });
-    Ok(Running { service, address, commands, link, recomputer, page, audit_key })
+    let routes = router(Arc::clone(&service), Arc::clone(&access)).merge(page.routes());
+    let (stage, stages) = watch::channel(Stage::Open);
+    tokio::spawn(listen::serve(listener, routes, Arc::clone(&service), access, CONNECTIONS_MAX, stages));
+    Ok(Running { service, address, commands, link, recomputers, page, stage })
 }
 
 /// Starts the server's process, and waits until it has connected.
@@ -269,7 +243,6 @@ async fn start_server(
     whitelisted: &Whitelisted,
     folder: &RunFolder,
 ) -> anyhow::Result<(LinkConfig, UnixStream, Child)> {
-    let about = whitelisted.entry.entry();
     let link_path = folder.path.join("link");
     let link_listener = bind(&link_path)?;
     let mut server = program()?;
@@ -280,36 +253,35 @@ async fn start_server(
     let child = spawn(&mut server)?;
     let accepted = tokio::time::timeout(CONNECT_WITHIN, link_listener.accept()).await;
     let (stream, _) = accepted.context("the server did not connect")?.context("the server's link failed")?;
-    let config = LinkConfig {
-        limits: Limits {
-            weights_bytes: about.weights.bytes,
-            vocabulary: about.vocabulary,
-            context: about.context,
-            load_ms: 300_000,
-            readback_ms: 10_000,
-            silence_ms: 120_000,
-        },
-        end_tokens: whitelisted.tokenizer.end_tokens().iter().copied().collect(),
-        head: about.weights,
-        verifier: whitelisted.verifier.clone(),
-        weights: whitelisted.weights.clone(),
-    };
-    Ok((config, stream, child))
+    Ok((whitelisted.link(ServerTimes::default()), stream, child))
 }
 
 /// Fresh keys for this run.
 fn service_config(arguments: &UpArguments, whitelisted: Whitelisted) -> anyhow::Result<ServiceConfig> {
     let rate_ppb = (u64::from(arguments.eps) * 1000).min(PPB);
+    let (seed_key, draw_audit_key) = stack::audit_keys()?;
     Ok(ServiceConfig {
         entry: whitelisted.entry,
         tokenizer: whitelisted.tokenizer,
         key: SigningKey::from_seed(random_bytes()?),
-        seed_key: random_bytes()?,
-        audit_key: random_bytes()?,
+        seed_key,
+        draw_audit_key,
         policy: AuditPolicy { rate_ppb, floor_ppb: rate_ppb },
+        epochs: EpochSettings::default(),
         in_flight_max: IN_FLIGHT_MAX,
-        backlog_max: BACKLOG_MAX,
-        lease_ms: LEASE_MS,
+        recomputers: PanelPolicy {
+            names: SEAT_NAMES
+                .iter()
+                .take(1 + usize::from(arguments.second))
+                .map(|name| (*name).to_owned())
+                .collect(),
+            second_ppb: PPB / 10,
+            canary_ppb: PPB / 20,
+            key: random_bytes()?,
+            ..PanelPolicy::single(LEASE_MS, BACKLOG_MAX)
+        },
+        egress: GovernorPolicy::default(),
+        unverifiable: BudgetPolicy::default(),
     })
 }
 
@@ -323,15 +295,6 @@ fn program() -> anyhow::Result<Command> {
 
 fn spawn(command: &mut Command) -> anyhow::Result<Child> {
     command.spawn().context("can't start this program again")
-}
-
-fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    UnixListener::bind(path).with_context(|| {
-        format!(
-            "can't listen at {}; a socket's path has at most 107 bytes: shorten MAXWELL_HOME",
-            path.display()
-        )
-    })
 }
 
 async fn wait_until_serving(modes: &mut watch::Receiver<Mode>) -> anyhow::Result<()> {
@@ -359,31 +322,12 @@ async fn serve_until_stopped(
 ) -> Finished {
     shell.terminal.note("Ctrl-C ends it");
     let ended = |mode: &Mode| matches!(mode, Mode::Off | Mode::Killed(_) | Mode::Bricked);
+    let mut stop = StopSignal::new();
     tokio::select! {
-        () = stop_signal() => {}
+        () = stop.next() => {}
         _ = modes.wait_for(ended) => watched_to_the_end(shell, &running.page).await,
     }
-    let status = running.service.status();
-    let killed = status["killed"] != Value::Null;
-    let text = match running.service.alarm() {
-        Some(alarm) => format!(
-            "ALARM: answer {:016x} is not what the model gives ({}); the server was killed",
-            alarm.tag, alarm.reason
-        ),
-        None if killed => format!("the server was killed: {}", status["killed"]),
-        None => format!(
-            "{} answers, {} sampled, {} recomputed and right",
-            status["answers"], status["sampled"], status["pass"]
-        ),
-    };
-    let exit = if running.service.alarm().is_some() {
-        Exit::Reject
-    } else if killed {
-        Exit::Error
-    } else {
-        Exit::Ok
-    };
-    Finished { exit, json: json!({ "status": status, "exit_code": exit.code() }), text }
+    outcome(&running.service)
 }
 
 /// Whoever watches can see how it ended.
@@ -392,8 +336,9 @@ async fn watched_to_the_end(shell: &Shell, page: &Page) {
         return;
     }
     shell.terminal.note("the server has ended; the page stays until it is closed, or Ctrl-C");
+    let mut stop = StopSignal::new();
     tokio::select! {
-        () = stop_signal() => {}
+        () = stop.next() => {}
         () = page.all_left() => {}
     }
 }

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use protocol::whitelist::{MAX_SIGNED_WHITELIST_BYTES, SignedWhitelist};
 use protocol::{ModelCommitment, Whitelist};
 
-pub(super) use self::edit::{Described, describe, entry_name};
+pub(super) use self::edit::{Described, bundle_path, describe, entry_name, outboard_path};
 use super::Shell;
 use crate::home::{read_bounded, write_atomic};
 use crate::output::Finished;

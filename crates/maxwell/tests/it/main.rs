@@ -3,8 +3,11 @@
 
 mod bad_input;
 mod check;
+mod clients;
 mod coverage;
 mod demo;
+mod epochs;
+mod gateway;
 mod generate;
 mod home;
 mod inspect;
@@ -12,6 +15,7 @@ mod page;
 mod program;
 mod pull;
 mod real_model;
+mod route;
 mod running;
 mod serve_alone;
 mod trust;

@@ -63,6 +63,18 @@ fn answers_are_those_of_the_engine_whole_and_streamed() {
     let joined: String = events.iter().filter_map(|e| e["choices"][0]["delta"]["content"].as_str()).collect();
     assert_eq!(joined, text);
     assert_eq!(events.last().unwrap()["usage"], whole["usage"]);
+    // Log-probabilities change nothing else, and are those of the same tokens.
+    let (_, with) =
+        server.post("/v1/chat/completions", &body(json!({ "logprobs": true, "top_logprobs": 2 })));
+    let with: Value = serde_json::from_str(&with).unwrap();
+    assert_eq!(with["choices"][0]["message"], whole["choices"][0]["message"]);
+    let content = with["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    assert!(!content.is_empty() && content.iter().all(|token| token["top_logprobs"][1]["logprob"].is_f64()));
+    // Control tokens have a name and no text.
+    let texts = content.iter().filter(|token| !token["token"].as_str().unwrap().starts_with("<|"));
+    let bytes = texts.flat_map(|token| token["bytes"].as_array().unwrap());
+    let bytes: Vec<u8> = bytes.map(|byte| u8::try_from(byte.as_u64().unwrap()).unwrap()).collect();
+    assert_eq!(String::from_utf8_lossy(&bytes), text);
 }
 
 #[test]

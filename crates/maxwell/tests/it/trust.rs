@@ -270,6 +270,13 @@ fn a_receipt_is_genuine_for_its_key_and_response() {
     assert_eq!(verify(&public, &["--response", &longer]).expect(3).json()["reason"], "response");
     let text = stage.run(&["receipt", "verify", &file, "--key", &public]).expect(0).stdout;
     assert!(text.contains("passed through") && text.contains("not checked"), "{text}");
+    // Of an answer that was passed through it proves less, and says so.
+    let passed =
+        Receipt { claim: None, finish: FinishCode::Delivered, mode: ReceiptMode::PassThrough, ..expected };
+    let passed = stage.write("passed.receipt", &passed.sign(&key).unwrap());
+    let said = stage.run(&["receipt", "verify", &passed, "--key", &public]).expect(0).stdout;
+    assert!(said.contains("proves delivery, not computation"), "{said}");
+    assert!(!text.contains("proves delivery, not computation"), "{text}");
     // A file that is not there, and a key that is none, are nobody's lie.
     let missing = stage.argument("missing.txt");
     verify(&public, &["--response", &missing]).expect(1);
@@ -309,6 +316,11 @@ fn help_has_examples() {
         &["whitelist", "sign"],
         &["whitelist", "show"],
         &["receipt", "verify"],
+        &["gateway"],
+        &["gateway", "keys"],
+        &["gateway", "keys", "add"],
+        &["gateway", "keys", "list"],
+        &["gateway", "keys", "revoke"],
     ] {
         let text = stage.run(&[command, &["--help"]].concat()).expect(0).stdout;
         assert!(text.contains("Examples:"), "{command:?}: {text}");

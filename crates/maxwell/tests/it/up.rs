@@ -46,14 +46,33 @@ fn a_kept_log_shows_that_every_pick_was_due() {
 }
 
 #[test]
-fn api_keys_that_can_be_guessed_are_refused() {
+fn files_that_hold_no_api_keys_are_refused() {
     let stage = Stage::new();
     let model = stage.tiny();
-    for keys in ["", "# none\n\n", "short\n", "0123456789abcdef\nwith space in it 1\n"] {
+    for keys in ["", "0123456789abcdef\n", "{\"version\":2,\"keys\":[]}"] {
         let file = stage.write("keys", keys.as_bytes());
         let ran = stage.run(&["up", "--port", "0", "-m", &model, "--api-keys", &file]).expect(1);
-        assert!(ran.stderr.contains("one key a line"), "{ran:?}");
+        assert!(ran.stderr.contains("API keys"), "{ran:?}");
     }
+}
+
+/// Canaries are among the jobs of both recomputers: neither blames the server for them.
+#[test]
+fn two_recomputers_pass_an_honest_server_and_convict_a_cheat() {
+    let json = selftest(&["--second"]);
+    assert_eq!(json["verdicts"], json!({ "pass": 12, "fail": 0, "unverifiable": 0 }));
+    assert_eq!((&json["alarm"], &json["server_killed"]), (&Value::Null, &false.into()));
+    let json = selftest(&["--second", "--cheat", "tamper"]);
+    assert_eq!((&json["alarm"], &json["server_killed"]), (&"output_token".into(), &true.into()));
+}
+
+#[test]
+fn the_bench_of_replays_compares_equal_verdicts() {
+    let stage = Stage::new();
+    let json = stage.run(&["bench", "replay", "-m", &stage.tiny(), "--tokens", "8", "--runs", "1", "--json"]);
+    let json = json.expect(0).json();
+    assert_eq!((&json["answers"], &json["runs"]), (&8.into(), &1.into()));
+    assert!(json["batch_speedup"].as_f64().is_some_and(|ratio| ratio > 0.0), "{json}");
 }
 
 fn check_cheat(cheat: &str, reasons: &[&str]) {
@@ -66,6 +85,11 @@ fn check_cheat(cheat: &str, reasons: &[&str]) {
 #[test]
 fn a_changed_token_is_caught() {
     check_cheat("tamper", &["output_token"]);
+}
+
+#[test]
+fn a_changed_logprob_is_caught() {
+    check_cheat("logprobs", &["logprob"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Round trips of every message, and refusal of every changed or cut one.
 
 use super::*;
+use crate::logprobs::{MAX_TOP, RankedToken};
 
 fn to_server() -> Vec<ToServer> {
     vec![
@@ -17,6 +18,15 @@ fn to_server() -> Vec<ToServer> {
             settings: SamplingSettings::greedy(),
             nonce: Nonce::from_bytes([1; 32]),
             client_seed: ClientSeed::from_bytes([2; 32]),
+            logprobs: None,
+        },
+        ToServer::Generate {
+            tag: 6,
+            prompt_ids: vec![1],
+            settings: SamplingSettings::greedy(),
+            nonce: Nonce::from_bytes([1; 32]),
+            client_seed: ClientSeed::from_bytes([2; 32]),
+            logprobs: Some(20),
         },
         ToServer::Cancel { tag: 5 },
     ]
@@ -26,11 +36,29 @@ fn from_server() -> Vec<FromServer> {
     vec![
         FromServer::Ready,
         FromServer::Readback { challenge: 3, digest: [4; 32] },
-        FromServer::Token { tag: 1, id: 17, fingerprint: LogitFingerprint::new(5, 6).unwrap() },
+        FromServer::Token {
+            tag: 1,
+            id: 17,
+            fingerprint: LogitFingerprint::new(5, 6).unwrap(),
+            logprobs: None,
+        },
+        longest_token(),
         FromServer::Finished { tag: 1, finish: FinishReason::OutOfRange { position: 70_000 } },
         FromServer::Finished { tag: 2, finish: FinishReason::EndToken },
         FromServer::Refused { tag: 2 },
     ]
+}
+
+/// With as many ranked tokens as there may be, all numbers as long as they may be.
+fn longest_token() -> FromServer {
+    let prime = crate::fingerprint::GOLDILOCKS_PRIME;
+    let ranked = RankedToken { id: u32::MAX, below_micronats: u32::MAX };
+    FromServer::Token {
+        tag: u64::MAX,
+        id: u32::MAX,
+        fingerprint: LogitFingerprint::new(prime - 1, prime - 1).unwrap(),
+        logprobs: Some(TokenLogprobs { below_micronats: u32::MAX, top: vec![ranked; MAX_TOP.into()] }),
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use protocol::claim::{MAX_CLAIM_BYTES, MAX_OUTPUT_BYTES, MAX_PROMPT_TOKENS};
 use protocol::fingerprint::GOLDILOCKS_PRIME;
+use protocol::logprobs::{Logprobs, RankedToken, TokenLogprobs};
 use protocol::seed::derive_seed;
 use protocol::settings::{MAX_OUTPUT_TOKENS, SettingLimit};
 use protocol::{
@@ -189,11 +190,39 @@ fn any_output() -> impl Strategy<Value = Vec<(u32, LogitFingerprint)>> {
     prop::collection::vec((any::<u32>(), fingerprint), 0..30)
 }
 
+fn logprobs_of(outputs: usize) -> Logprobs {
+    let token = |at: usize| {
+        let below_micronats = 1_000_000 + at as u32;
+        TokenLogprobs { below_micronats, top: vec![RankedToken { id: at as u32, below_micronats }] }
+    };
+    Logprobs { top: 1, tokens: (0..outputs).map(token).collect() }
+}
+
+#[test]
+fn logprobs_are_part_of_the_claim() {
+    let plain = claim();
+    let with = Claim { logprobs: Some(logprobs_of(2)), ..claim() };
+    assert_ne!(with.digest(), plain.digest());
+    let bytes = with.encode();
+    assert_eq!(Claim::decode(&bytes), Ok(with.clone()));
+    for cut in 0..bytes.len() {
+        assert!(Claim::decode(&bytes[..cut]).is_err(), "{cut}");
+    }
+    // One number of the head says whether they are there.
+    let mut without = bytes;
+    without[8] -= 1;
+    assert!(Claim::decode(&without).is_err());
+    check_shape(
+        |claim| claim.logprobs = Some(logprobs_of(1)),
+        Error::LogprobCount { logprobs: 1, top: 1, outputs: 2 },
+    );
+}
+
 fn any_claim() -> impl Strategy<Value = Claim> {
     let ids = any::<[[u8; 32]; 5]>();
     let lists = (prop::collection::vec(any::<u32>(), 0..40), prop::collection::vec(any::<u8>(), 0..300));
     let head = ("[a-z0-9.-]{1,64}", any::<bool>(), any_settings(), any_finish());
-    (ids, lists, head, any_output()).prop_map(|(ids, lists, head, output)| Claim {
+    (ids, lists, head, any_output(), any::<bool>()).prop_map(|(ids, lists, head, output, logprobs)| Claim {
         version: 1,
         numerics: head.0,
         model: ModelCommitment::from_bytes(ids[0]),
@@ -207,6 +236,7 @@ fn any_claim() -> impl Strategy<Value = Claim> {
         finish: head.3,
         output_bytes: lists.1,
         fingerprints: output.iter().map(|(_, fingerprint)| *fingerprint).collect(),
+        logprobs: logprobs.then(|| logprobs_of(output.len())),
     })
 }
 

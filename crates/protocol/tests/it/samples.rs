@@ -54,5 +54,6 @@ pub(crate) fn claim() -> Claim {
             LogitFingerprint::new(5, 0xffff_ffff_0000_0000).unwrap(),
             LogitFingerprint::new(1 << 32, 0).unwrap(),
         ],
+        logprobs: None,
     }
 }

@@ -30,6 +30,7 @@ fn reasons() -> Vec<(Reason, &'static str, Option<u32>)> {
         (Reason::TokenAfterEnd { position: 3 }, "token_after_end", Some(3)),
         (Reason::OutputToken { position: 17, claimed: 312, computed: 4411 }, "output_token", Some(17)),
         (Reason::LogitFingerprint { position: 4 }, "logit_fingerprint", Some(4)),
+        (Reason::Logprob { position: 2 }, "logprob", Some(2)),
         (Reason::FinishReason { claimed: finish.0, computed: finish.1 }, "finish_reason", None),
         (Reason::EndsEarly { claimed: finish.0, tokens: 5 }, "ends_early", Some(5)),
         (Reason::OutOfRange { claimed: Some(6), computed: None }, "out_of_range", Some(6)),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use engine::accumulate::KernelAccumulate;
 use engine::kernels::Isa;
 use engine::{Engine, EngineOptions, Request, complete};
-use evidence::replay::{replay, replay_delivered};
+use evidence::replay::{replay, replay_batch, replay_delivered};
 use model::Model;
 use model::commitment::calibrate_file;
 use model::import::{Architecture, read_gguf};
 use model::synthetic::{SplitMix64, SyntheticModel};
 use protocol::lease::Outcome;
 use protocol::seed::derive_seed;
-use protocol::{Claim, ClientSeed, FinishReason, Nonce, SamplingSettings, Verdict};
+use protocol::{Claim, ClientSeed, FinishReason, ModelCommitment, Nonce, SamplingSettings, Verdict};
 
 /// False alarms are counted over so many answers.
 const ANSWERS: u64 = 2_000;
@@ -64,6 +64,36 @@ fn honest_answers_raise_no_alarm() {
     }
     println!("{ANSWERS} honest answers, {false_alarms} false alarms");
     assert_eq!(false_alarms, 0);
+}
+
+/// Honest ones and cheats of every kind side by side: nobody's verdict depends on the company.
+#[test]
+fn a_batch_has_the_verdicts_of_single_replays() {
+    let engine = engine();
+    let mut claims = Vec::new();
+    for number in 0..60 {
+        let mut claim = answer(&engine, number);
+        match number % 6 {
+            0 | 1 => {}
+            2 => claim.output_ids[0] ^= 1,
+            3 => claim.fingerprints.swap(0, claim.output_ids.len() - 1),
+            4 => claim.output_bytes.push(b'x'),
+            // Known without a forward pass: it has no place in it.
+            _ => claim.model = ModelCommitment::from_bytes([9; 32]),
+        }
+        claims.push(claim);
+    }
+    let alone: Vec<_> = claims.iter().map(|claim| replay_delivered(&engine, claim, None).unwrap()).collect();
+    assert!(alone.contains(&Verdict::Accept));
+    for size in [1, 7, 60] {
+        let together: Vec<_> = claims
+            .chunks(size)
+            .flat_map(|part| replay_batch(&engine, &part.iter().collect::<Vec<_>>()))
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(together, alone, "in batches of {size}");
+    }
+    assert!(replay_batch(&engine, &[]).is_empty());
 }
 
 #[test]

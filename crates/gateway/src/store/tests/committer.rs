@@ -144,3 +144,30 @@ fn a_panic_of_the_thread_leaves_nobody_waiting() {
     assert!(matches!(committer.append(0, vec![]), Err(StoreError::Closed)));
     assert!(matches!(committer.close(), Err(StoreError::Closed)));
 }
+
+#[tokio::test]
+async fn promises_are_kept_with_the_chain_or_broken_with_the_cause() {
+    let disk = FaultDisk::default();
+    let committer = start(&disk);
+    let promise = |sequence: u64| {
+        let (kind, content) = expected(sequence);
+        let promise = committer.append_promised(kind, content).unwrap();
+        assert_eq!(promise.sequence().as_u64(), sequence);
+        promise
+    };
+    let (begun, proceed) = hold(&disk);
+    let first = promise(0);
+    begun.recv_timeout(PATIENCE).unwrap();
+    let second = promise(1);
+    proceed.send(()).unwrap();
+    for kept in [first, second] {
+        let sequence = kept.sequence();
+        let chain = kept.durable(PATIENCE).await.unwrap();
+        assert!(chain == committer.read(sequence).unwrap().chain, "{sequence}");
+    }
+    let syncs = disk.state().syncs;
+    disk.state().failing_sync = Some(syncs);
+    let error = promise(2).durable(PATIENCE).await;
+    let is_cause = |cause: &StoreError| matches!(cause, StoreError::Io { operation: "sync", .. });
+    assert!(matches!(&error, Err(StoreError::Poisoned { cause }) if is_cause(cause)));
+}

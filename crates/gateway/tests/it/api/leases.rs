@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use gateway::panel::PanelPolicy;
 use gateway::record::Record;
 use gateway::state::{KillReason, Mode};
 use protocol::Claim;
@@ -15,11 +16,24 @@ use tokio::net::UnixStream;
 use crate::client::{Client, get, text};
 use crate::fake::{Gateway, Setup, ids, soon};
 
-struct Recomputer(UnixStream);
+pub(super) struct Recomputer(UnixStream);
 
 impl Recomputer {
-    async fn new(gateway: &Gateway) -> Self {
+    pub(super) async fn new(gateway: &Gateway) -> Self {
         Self(UnixStream::connect(&gateway.lease_path).await.unwrap())
+    }
+
+    /// The second or third one.
+    pub(super) async fn other(gateway: &Gateway, place: usize) -> Self {
+        Self(UnixStream::connect(&gateway.other_lease_paths[place]).await.unwrap())
+    }
+
+    /// The tag of the job that there is.
+    pub(super) async fn job(&mut self) -> u64 {
+        match self.lease().await {
+            Some(FromGateway::Job { tag, .. }) => tag,
+            other => unreachable!("{other:?}"),
+        }
     }
 
     /// Sends bytes and gives the answer; `None` if the connection is closed.
@@ -35,22 +49,22 @@ impl Recomputer {
         soon("an answer to a recomputer", answer).await
     }
 
-    async fn lease(&mut self) -> Option<FromGateway> {
+    pub(super) async fn lease(&mut self) -> Option<FromGateway> {
         self.send(&frame(&ToGateway::Lease.encode())).await
     }
 
-    async fn done(&mut self, tag: u64, outcome: Outcome) {
+    pub(super) async fn done(&mut self, tag: u64, outcome: Outcome) {
         let answer = self.send(&frame(&ToGateway::Done { tag, outcome }.encode())).await;
         assert_eq!(answer, Some(FromGateway::Recorded { tag }));
     }
 }
 
-fn fail(position: Option<u32>) -> Outcome {
+pub(super) fn fail(position: Option<u32>) -> Outcome {
     Outcome::Fail { reason: "output_token".to_owned(), position }
 }
 
 /// One answer to "Hi"; gives its tag.
-async fn answer(gateway: &mut Gateway) -> u64 {
+pub(super) async fn answer(gateway: &mut Gateway) -> u64 {
     let mut client = Client::asking(gateway.address, &text("Hi", json!({}))).await;
     let tag = gateway.server.generate().await.tag;
     gateway.server.answer(tag, "yes").await;
@@ -58,19 +72,17 @@ async fn answer(gateway: &mut Gateway) -> u64 {
     tag
 }
 
-fn counted(gateway: &Gateway) -> [u64; 3] {
+pub(super) fn counted(gateway: &Gateway) -> [u64; 3] {
     let counters = &gateway.service.counters;
     [&counters.passed, &counters.failed, &counters.unverifiable]
         .map(|counter| counter.load(Ordering::Relaxed))
 }
 
 /// What was judged, as the log has it.
-fn judged(gateway: &Gateway) -> Vec<(u64, Outcome)> {
-    let judged = |record| match record {
-        Record::Judged { tag, outcome } => Some((tag, outcome)),
-        Record::Started { .. } | Record::Answered(_) | Record::Killed { .. } | Record::Revealed { .. } => {
-            None
-        }
+pub(super) fn judged(gateway: &Gateway) -> Vec<(u64, Outcome)> {
+    let judged = |record| {
+        let Record::Judged { tag, outcome } = record else { return None };
+        Some((tag, outcome))
     };
     gateway.records().into_iter().filter_map(judged).collect()
 }
@@ -103,7 +115,8 @@ async fn a_job_is_given_out_and_counted_once() {
 
 #[tokio::test]
 async fn a_lease_that_runs_out_is_given_out_again() {
-    let mut gateway = Gateway::serving(Setup { lease_ms: 0, ..Setup::default() }).await;
+    let mut gateway =
+        Gateway::serving(Setup { recomputers: PanelPolicy::single(0, 64), ..Setup::default() }).await;
     answer(&mut gateway).await;
     let (mut one, mut other) = (Recomputer::new(&gateway).await, Recomputer::new(&gateway).await);
     let job = one.lease().await;
@@ -112,8 +125,9 @@ async fn a_lease_that_runs_out_is_given_out_again() {
 }
 
 #[tokio::test]
-async fn nothing_is_picked_at_a_rate_of_zero() {
-    let mut gateway = Gateway::serving(Setup { rate_ppb: 0, ..Setup::default() }).await;
+async fn what_is_not_picked_is_not_given_out() {
+    let rare = Setup { rate_ppb: gateway::sampling::RATE_MIN_PPB, ..Setup::default() };
+    let mut gateway = Gateway::serving(rare).await;
     answer(&mut gateway).await;
     assert_eq!(Recomputer::new(&gateway).await.lease().await, Some(FromGateway::Idle));
 }

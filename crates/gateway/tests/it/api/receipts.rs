@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use gateway::access::Client as Asking;
 use gateway::openai::Wanted;
 use gateway::service::Body;
 use gateway::state::KillReason;
@@ -41,8 +42,8 @@ async fn receipt(gateway: &Gateway, tag: u64) -> Receipt {
 async fn leased(gateway: &Gateway, tag: u64) -> Claim {
     // The job is there before the receipt is.
     receipt(gateway, tag).await;
-    let (leased, claim) = gateway.service.lease().unwrap();
-    assert_eq!((leased, gateway.service.lease()), (tag, None));
+    let (leased, claim) = gateway.service.lease(0).unwrap();
+    assert_eq!((leased, gateway.service.lease(0)), (tag, None));
     Claim::decode(&claim).unwrap()
 }
 
@@ -81,7 +82,7 @@ async fn a_receipt_is_of_exactly_the_bytes_that_came() {
         assert_eq!(claim.contradiction(), None);
         let service = gateway.service.clone();
         let pass = protocol::lease::Outcome::Pass;
-        tokio::task::spawn_blocking(move || service.judged(request.tag, pass)).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(move || service.judged(0, request.tag, &pass)).await.unwrap().unwrap();
     }
 }
 
@@ -161,7 +162,7 @@ async fn a_client_that_leaves_before_a_word_leaves_nothing() {
         soon("the end of the request", gone).await;
         assert_eq!(get(gateway.address, &format!("/v1/receipts/{tag:016x}"), "").await.status, 404);
     }
-    assert_eq!(gateway.service.lease(), None);
+    assert_eq!(gateway.service.lease(0), None);
 }
 
 #[tokio::test]
@@ -217,7 +218,8 @@ async fn a_kill_before_a_word_leaves_nothing() {
 async fn a_client_that_takes_nothing_is_taken_to_have_left() {
     let mut gateway = Gateway::serving(Setup::default()).await;
     let wanted = Wanted::parse(br#"{"model":"tiny","prompt":"Hi","stream":true}"#, false).unwrap();
-    let started = gateway.service.ask(wanted, ids("Hi"), false).await.unwrap();
+    let reserved = gateway.access.reserve(Asking::Anybody, 0).unwrap();
+    let started = gateway.service.ask(wanted, ids("Hi"), false, reserved, None).await.unwrap();
     let Body::Stream(mut pieces) = started.body else { unreachable!("a stream was asked for") };
     let tag = gateway.server.generate().await.tag;
     assert_eq!(tag, started.tag);
@@ -261,7 +263,7 @@ async fn without_a_log_there_is_no_receipt_and_no_next_request() {
     assert_eq!(response.status, 502);
     assert!(response.error().contains("recorded"), "{}", response.error());
     assert_eq!(get(gateway.address, &format!("/v1/receipts/{tag:016x}"), "").await.status, 404);
-    assert_eq!(gateway.service.lease(), None);
+    assert_eq!(gateway.service.lease(0), None);
     // Not even once the disk is back: what it kept is not known.
     gateway.disk_is_broken.store(false, Ordering::SeqCst);
     let refused = exchange(gateway.address, &text("Hi", json!({}))).await;

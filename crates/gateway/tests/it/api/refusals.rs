@@ -1,6 +1,8 @@
 //! What a client gets for a request that is refused; the server gets nothing.
 
-use gateway::http::MAX_BODY_BYTES;
+use gateway::body::MAX_BODY_BYTES;
+use gateway::limits::Rates;
+use gateway::panel::PanelPolicy;
 use gateway::server_link::Command;
 use gateway::state::{KillReason, Mode};
 use protocol::FinishReason;
@@ -39,20 +41,24 @@ async fn paths_methods_and_models() {
     check_nothing_came_before(&mut gateway, 0).await;
 }
 
+const NO_LIMIT: Rates = Rates { requests_per_minute: None, tokens_per_minute: None };
+const KEYS: &[(&str, Rates)] = &[("right", NO_LIMIT), ("other", NO_LIMIT)];
+
 #[tokio::test]
 async fn keys() {
-    let mut gateway = Gateway::serving(Setup { keys: &["right", "other"], ..Setup::default() }).await;
+    let mut gateway = Gateway::serving(Setup { keys: KEYS.to_vec(), ..Setup::default() }).await;
     let body = json!({ "model": "tiny", "prompt": "x" }).to_string();
     for lines in [
         "",
         "Authorization: Bearer wrong\r\n",
+        "Authorization: Bearer right\r\n",
         "Authorization: Bearer \r\n",
-        "Authorization: right\r\n",
-        "Authorization: Bearer right2\r\n",
-        "Authorization: Bearer Right\r\n",
-        "Authorization: Basic right\r\n",
-        "Authorization: Bearer wrong\r\nAuthorization: Bearer right\r\n",
-        "X-Api-Key: right\r\n",
+        "Authorization: rightright\r\n",
+        "Authorization: Bearer rightright2\r\n",
+        "Authorization: Bearer Rightright\r\n",
+        "Authorization: Basic rightright\r\n",
+        "Authorization: Bearer wrong\r\nAuthorization: Bearer rightright\r\n",
+        "X-Api-Key: rightright\r\n",
     ] {
         for path in ["/v1/models", "/v1/receipts/0000000000000000"] {
             assert_eq!(get(gateway.address, path, lines).await.status, 401, "{path} {lines}");
@@ -61,8 +67,8 @@ async fn keys() {
         assert_eq!(response.status, 401, "{lines}");
     }
     assert_eq!(get(gateway.address, "/health", "").await.status, 200);
-    assert_eq!(get(gateway.address, "/v1/models", "Authorization: Bearer other\r\n").await.status, 200);
-    let request = post_with(COMPLETIONS, "authorization: Bearer right\r\n", body.as_bytes());
+    assert_eq!(get(gateway.address, "/v1/models", "Authorization: Bearer otherother\r\n").await.status, 200);
+    let request = post_with(COMPLETIONS, "authorization: Bearer rightright\r\n", body.as_bytes());
     let mut client = Client::asking(gateway.address, &request).await;
     let request = gateway.server.generate().await;
     assert_eq!(request.tag & 0xff_ffff, 0);
@@ -84,7 +90,7 @@ async fn bodies_that_are_no_request() {
     let start = r#"{"model":"tiny","prompt":"x""#;
     for (more, names) in [
         (r#","tools":[]"#, "tools"),
-        (r#","logprobs":1"#, "logprobs"),
+        (r#","logprobs":6"#, "logprobs"),
         (r#","Model":"tiny""#, "Model"),
         (r#","model":"tiny""#, "model"),
         (r#","prompt":"y""#, "prompt"),
@@ -230,7 +236,8 @@ async fn all_places_are_taken() {
 
 #[tokio::test]
 async fn the_backlog_is_full() {
-    let mut gateway = Gateway::serving(Setup { backlog_max: 1, ..Setup::default() }).await;
+    let mut gateway =
+        Gateway::serving(Setup { recomputers: PanelPolicy::single(600_000, 1), ..Setup::default() }).await;
     let mut client = Client::asking(gateway.address, &text("x", json!({}))).await;
     let tag = gateway.server.generate().await.tag;
     // The answer that runs may need the only place.
@@ -239,7 +246,7 @@ async fn the_backlog_is_full() {
     assert_eq!(client.response().await.status, 200);
     check_busy(&exchange(gateway.address, &text("x", json!({}))).await, 503, "recomputation");
     let service = gateway.service.clone();
-    tokio::task::spawn_blocking(move || service.judged(tag, Outcome::Pass)).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || service.judged(0, tag, &Outcome::Pass)).await.unwrap().unwrap();
     let mut client = Client::asking(gateway.address, &text("x", json!({}))).await;
     let tag = gateway.server.generate().await.tag;
     gateway.server.answer(tag, "y").await;

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
+use gateway::panel::PanelPolicy;
 use gateway::server_link::Command;
 use gateway::state::Mode;
 use serde_json::json;
@@ -143,7 +144,8 @@ fn hidden() -> Vec<(&'static str, Vec<u8>, Fate)> {
 }
 
 async fn check_all(cases: Vec<(&'static str, Vec<u8>, Fate)>) {
-    let gateway = Gateway::serving(Setup { backlog_max: 1000, ..Setup::default() }).await;
+    let gateway =
+        Gateway::serving(Setup { recomputers: PanelPolicy::single(600_000, 1000), ..Setup::default() }).await;
     let served = tokio::spawn(gateway.server.answer_all("yes"));
     let requests = || gateway.service.counters.requests.load(Ordering::Relaxed);
     let mut expected = 0;

@@ -158,8 +158,12 @@ fn forge(engine: &Engine, request: &Request, read: &[u32], seed: &Seed) -> anyho
     let sampler = engine.new_sampler();
     let mut cache = engine.new_cache();
     let mut seen: BTreeSet<u32> = request.prompt_ids.iter().copied().collect();
-    let mut completed =
-        Completed { output_ids: Vec::new(), fingerprints: Vec::new(), finish: FinishReason::Length };
+    let mut completed = Completed {
+        output_ids: Vec::new(),
+        fingerprints: Vec::new(),
+        finish: FinishReason::Length,
+        logprobs: None,
+    };
     let mut pending = read.to_vec();
     loop {
         let position = request.prompt_ids.len() + completed.output_ids.len();

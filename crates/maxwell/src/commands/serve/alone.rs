@@ -18,13 +18,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use engine::Engine;
-use gateway::http::MAX_BODY_BYTES;
+use gateway::body::MAX_BODY_BYTES;
+use gateway::logprobs::{LogprobWriter, ShownLogprobs, logprobs_json};
 use gateway::openai::{self, Answer, DONE, StopFilter, Usage, Wanted, error_json};
 use model::Model;
 use protocol::link::{FromServer, ToServer};
 use protocol::{FinishReason, Nonce};
 use serde_json::{Value, json};
-use tokenizer::StreamDecoder;
+use tokenizer::{StreamDecoder, Tokenizer};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -33,7 +34,7 @@ use super::{QUEUE, SEQUENCES_MAX, ServeArguments, Shell, serve};
 use crate::commands::whitelist::entry_name;
 use crate::models;
 use crate::random::random_bytes;
-use crate::signals::stop_signal;
+use crate::signals::StopSignal;
 
 /// Pieces of an answer that wait for a slow client. Tokens wait behind them, at most as many as were asked for.
 const BODY_QUEUE: usize = 16;
@@ -101,9 +102,10 @@ async fn listen(app: Arc<App>, port: u16, shell: &Shell) -> anyhow::Result<()> {
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "there is no such path", None) })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(app);
+    let mut stop = StopSignal::new();
     tokio::select! {
         served = axum::serve(listener, routes) => served.context("the API ended"),
-        () = stop_signal() => Ok(()),
+        () = stop.next() => Ok(()),
     }
 }
 
@@ -148,16 +150,17 @@ impl App {
         let (sender, replies) = mpsc::unbounded_channel();
         self.replies.lock().unwrap_or_else(PoisonError::into_inner).insert(tag, sender);
         let running = Running { app: Arc::clone(self), tag, replies, is_finished: false, _place: place };
-        let message = ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed };
+        let logprobs = wanted.logprobs;
+        let message = ToServer::Generate { tag, prompt_ids, settings, nonce, client_seed, logprobs };
         Ok(self.messages.try_send(message).is_ok().then_some(running))
     }
 }
 
 /// What comes next of an answer.
 enum Piece {
-    Text(String),
+    Text(String, Vec<ShownLogprobs>),
     /// The last text, and OpenAI's word for why it ends.
-    End(String, &'static str),
+    End(String, Vec<ShownLogprobs>, &'static str),
     Failed,
 }
 
@@ -168,21 +171,36 @@ struct Writer<'t> {
     decoder: Option<StreamDecoder<'t>>,
     filter: StopFilter,
     tokens: usize,
+    tokenizer: &'t Tokenizer,
+    logprobs: LogprobWriter,
 }
 
-impl Writer<'_> {
+impl<'t> Writer<'t> {
+    fn new(running: Running, tokenizer: &'t Tokenizer, stops: Vec<String>) -> Self {
+        let (decoder, filter) = (Some(StreamDecoder::new(tokenizer)), StopFilter::new(stops));
+        Self { running, decoder, filter, tokens: 0, tokenizer, logprobs: LogprobWriter::default() }
+    }
+
     async fn next(&mut self) -> Piece {
         match self.running.replies.recv().await {
-            Some(FromServer::Token { id, .. }) => {
+            Some(FromServer::Token { id, logprobs, .. }) => {
                 self.tokens += 1;
                 let text = self.decoder.as_mut().map(|decoder| decoder.push(id).unwrap_or_default());
-                let text = self.filter.push(&text.unwrap_or_default());
+                let text = text.unwrap_or_default();
+                if let Some(logprobs) = logprobs {
+                    self.logprobs.push(self.tokenizer, id, &logprobs, &text);
+                }
+                let text = self.filter.push(&text);
                 if self.filter.is_stopped() {
                     return self.end(text, FinishReason::ReaderLeft, false);
                 }
-                Piece::Text(text)
+                let shown = self.logprobs.shown(&text);
+                Piece::Text(text, shown)
             }
             Some(FromServer::Finished { finish, .. }) => {
+                if finish == FinishReason::EndToken {
+                    self.logprobs.end_token();
+                }
                 let rest = self.decoder.take().map(StreamDecoder::finish).unwrap_or_default();
                 let mut text = self.filter.push(&rest);
                 text.push_str(&self.filter.finish());
@@ -197,7 +215,11 @@ impl Writer<'_> {
     fn end(&mut self, text: String, finish: FinishReason, is_finished: bool) -> Piece {
         self.running.is_finished = is_finished;
         self.running.app.answers.fetch_add(1, Ordering::Relaxed);
-        Piece::End(text, openai::finish_reason(finish, self.filter.is_stopped()))
+        let mut shown = self.logprobs.shown(&text);
+        if !self.filter.is_stopped() {
+            shown.extend(self.logprobs.rest());
+        }
+        Piece::End(text, shown, openai::finish_reason(finish, self.filter.is_stopped()))
     }
 }
 
@@ -246,17 +268,21 @@ async fn answer(app: Arc<App>, body: Bytes, chat: bool) -> Response {
 
 async fn whole(answer: Answer, wanted: Wanted, running: Running, prompt_tokens: usize) -> Response {
     let model = Arc::clone(&running.app.model);
-    let (decoder, filter) = (Some(StreamDecoder::new(&model.tokenizer)), StopFilter::new(wanted.stops));
-    let mut writer = Writer { running, decoder, filter, tokens: 0 };
-    let mut text = String::new();
+    let mut writer = Writer::new(running, &model.tokenizer, wanted.stops);
+    let (mut text, mut logprobs) = (String::new(), Vec::new());
     loop {
         match writer.next().await {
-            Piece::Text(piece) => text.push_str(&piece),
-            Piece::End(piece, reason) => {
+            Piece::Text(piece, shown) => {
                 text.push_str(&piece);
+                logprobs.extend(shown);
+            }
+            Piece::End(piece, shown, reason) => {
+                text.push_str(&piece);
+                logprobs.extend(shown);
+                let logprobs = wanted.logprobs.map(|_| logprobs_json(answer.chat, &logprobs));
                 let usage = Usage { prompt_tokens, completion_tokens: writer.tokens };
                 let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-                return (json, answer.whole(&text, reason, usage)).into_response();
+                return (json, answer.whole_with(&text, reason, usage, logprobs.into())).into_response();
             }
             Piece::Failed => {
                 return refuse(StatusCode::BAD_GATEWAY, "the engine has no room; try again", None);
@@ -293,8 +319,10 @@ async fn write(
     sender: &mpsc::Sender<Bytes>,
 ) {
     let model = Arc::clone(&running.app.model);
-    let (decoder, filter) = (Some(StreamDecoder::new(&model.tokenizer)), StopFilter::new(wanted.stops));
-    let mut writer = Writer { running, decoder, filter, tokens: 0 };
+    let mut writer = Writer::new(running, &model.tokenizer, wanted.stops);
+    let json = |shown: &[ShownLogprobs]| {
+        if wanted.logprobs.is_none() { Value::Null } else { logprobs_json(answer.chat, shown) }
+    };
     let mut next = if answer.chat { answer.chunk(Some(""), true, None) } else { Vec::new() };
     let mut is_over = false;
     loop {
@@ -302,13 +330,16 @@ async fn write(
             return;
         }
         let piece = writer.next().await;
-        is_over = !matches!(piece, Piece::Text(_));
+        is_over = !matches!(piece, Piece::Text(..));
         next = match piece {
-            Piece::Text(text) if text.is_empty() => Vec::new(),
-            Piece::Text(text) => answer.chunk(Some(&text), false, None),
-            Piece::End(text, reason) => {
-                let mut bytes =
-                    if text.is_empty() { Vec::new() } else { answer.chunk(Some(&text), false, None) };
+            Piece::Text(text, _) if text.is_empty() => Vec::new(),
+            Piece::Text(text, shown) => answer.chunk_with(Some(&text), false, None, json(&shown)),
+            Piece::End(text, shown, reason) => {
+                let mut bytes = if text.is_empty() && shown.is_empty() {
+                    Vec::new()
+                } else {
+                    answer.chunk_with(Some(&text), false, None, json(&shown))
+                };
                 bytes.extend(answer.chunk(None, false, Some(reason)));
                 if wanted.include_usage {
                     let usage = Usage { prompt_tokens, completion_tokens: writer.tokens };

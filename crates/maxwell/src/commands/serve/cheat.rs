@@ -11,6 +11,7 @@ use model::formats::Formats;
 use model::import::read_gguf;
 use model::weights::{Form, Weights};
 use protocol::FinishReason;
+use protocol::TokenLogprobs;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::link::FromServer;
 
@@ -36,6 +37,8 @@ pub(crate) enum Cheat {
     Truncate,
     /// One token of each answer is changed
     Tamper,
+    /// One log-probability of each answer is changed, and nothing else; only answers with log-probabilities have any
+    Logprobs,
 }
 
 /// The model that a cheater runs instead. It still says that it is the one that was ordered.
@@ -44,7 +47,7 @@ pub(crate) fn change_model(cheat: Cheat, model: Model, weights: Arc<Vec<u8>>) ->
     let mut changed = match cheat {
         Cheat::SmallerModel => smaller(&model, weights)?,
         Cheat::Quantized => quantized(model)?,
-        Cheat::Replay | Cheat::Truncate | Cheat::Tamper => model,
+        Cheat::Replay | Cheat::Truncate | Cheat::Tamper | Cheat::Logprobs => model,
     };
     changed.commitment = honest;
     Ok(changed)
@@ -123,25 +126,38 @@ impl Cheater {
     }
 
     /// The request as it is computed, or an answer without computing.
-    pub(crate) fn request(&mut self, tag: u64, mut request: Request) -> Result<Request, Vec<FromServer>> {
+    pub(crate) fn request(
+        &mut self,
+        tag: u64,
+        mut request: Request,
+        top: Option<u8>,
+    ) -> Result<Request, Vec<FromServer>> {
         match self.cheat {
             Some(Cheat::Truncate) => {
                 let half = request.prompt_ids.len() / 2;
                 request.prompt_ids.drain(..half);
             }
             Some(Cheat::Replay) => {
-                if let Some(answer) = self.answers.get(&request.prompt_ids) {
+                // One without the log-probabilities that are asked for would be noticed at once.
+                let has_them = |answer: &&Completed| answer.logprobs.as_ref().map(|of| of.top) == top;
+                if let Some(answer) = self.answers.get(&request.prompt_ids).filter(has_them) {
                     return Err(replayed(tag, answer, request.settings.max_tokens));
                 }
                 self.prompts.insert(tag, request.prompt_ids.clone());
             }
-            Some(Cheat::SmallerModel | Cheat::Quantized | Cheat::Tamper) | None => {}
+            Some(Cheat::SmallerModel | Cheat::Quantized | Cheat::Tamper | Cheat::Logprobs) | None => {}
         }
         Ok(request)
     }
 
     /// The token as it is sent.
-    pub(crate) fn token(&mut self, tag: u64, id: u32, fingerprint: LogitFingerprint) -> FromServer {
+    pub(crate) fn token(
+        &mut self,
+        tag: u64,
+        id: u32,
+        fingerprint: LogitFingerprint,
+        mut logprobs: Option<TokenLogprobs>,
+    ) -> FromServer {
         let written = self.written.entry(tag).or_default();
         // A neighbour in the vocabulary is always one of its tokens.
         let other = id ^ 1;
@@ -149,8 +165,12 @@ impl Cheater {
         let is_due = self.cheat == Some(Cheat::Tamper) && *written == TAMPERED_TOKEN;
         let tampers = is_due && is_quiet;
         // A token that can't be changed quietly leaves it to the next one.
-        *written += u32::from(tampers || !is_due);
-        FromServer::Token { tag, id: if tampers { other } else { id }, fingerprint }
+        *written += u32::from(self.cheat == Some(Cheat::Tamper) && (tampers || !is_due));
+        if self.cheat == Some(Cheat::Logprobs) && *written == 0 {
+            logprobs = logprobs.map(|logprobs| lie(logprobs, id));
+            *written = 1;
+        }
+        FromServer::Token { tag, id: if tampers { other } else { id }, fingerprint, logprobs }
     }
 
     /// An answer is done.
@@ -164,10 +184,25 @@ impl Cheater {
     }
 }
 
+/// Makes the last of the ranked tokens less likely, or the token itself if there are none: no order changes.
+fn lie(mut logprobs: TokenLogprobs, id: u32) -> TokenLogprobs {
+    let less = |below_micronats: u32| below_micronats.saturating_add(100_000);
+    let last = logprobs.top.last_mut().map(|last| {
+        last.below_micronats = less(last.below_micronats);
+        last.id
+    });
+    if last.is_none_or(|last| last == id) {
+        logprobs.below_micronats = less(logprobs.below_micronats);
+    }
+    logprobs
+}
+
 fn replayed(tag: u64, answer: &Completed, max_tokens: u32) -> Vec<FromServer> {
     let tokens = answer.output_ids.iter().zip(&answer.fingerprints).take(max_tokens as usize);
-    let tokens =
-        tokens.map(|(id, fingerprint)| FromServer::Token { tag, id: *id, fingerprint: *fingerprint });
+    let tokens = tokens.enumerate().map(|(at, (id, fingerprint))| {
+        let logprobs = answer.logprobs.as_ref().and_then(|of| of.tokens.get(at).cloned());
+        FromServer::Token { tag, id: *id, fingerprint: *fingerprint, logprobs }
+    });
     let is_cut = answer.output_ids.len() > max_tokens as usize;
     let finish = if is_cut { FinishReason::Length } else { answer.finish };
     tokens.chain([FromServer::Finished { tag, finish }]).collect()

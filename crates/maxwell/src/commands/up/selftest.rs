@@ -23,6 +23,8 @@ const PROMPTS: [&str; 4] = [
 ];
 /// Tokens of each answer.
 const ANSWER_TOKENS: u32 = 16;
+/// Tokens that are ranked beside each token, where log-probabilities are asked for.
+const TOP_LOGPROBS: u32 = 3;
 /// Requests at the same time.
 const TOGETHER: usize = 2;
 /// The recomputer gets so long after the last answer.
@@ -44,11 +46,15 @@ pub(super) async fn run(
     let over = || matches!(service.mode(), Mode::Killed(_) | Mode::Bricked | Mode::Off);
     loop {
         while waiting.len() < TOGETHER && sent < arguments.requests && !over() {
+            // Of one prompt, so that each prompt comes again in the same form.
+            let with_logprobs = (sent as usize).is_multiple_of(PROMPTS.len());
             let body = json!({
                 "model": model,
                 "messages": [{ "role": "user", "content": PROMPTS[sent as usize % PROMPTS.len()] }],
                 "temperature": 0.8,
                 "max_tokens": ANSWER_TOKENS,
+                "logprobs": with_logprobs,
+                "top_logprobs": with_logprobs.then_some(TOP_LOGPROBS),
             });
             waiting.spawn(async move { post(address, "/v1/chat/completions", &body).await });
             sent += 1;

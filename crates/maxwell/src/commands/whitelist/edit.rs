@@ -206,11 +206,13 @@ pub(in crate::commands) fn entry_name(given: Option<&str>, file: &ModelFile) -> 
     Ok(name)
 }
 
-fn bundle_path(list: &Path, entry: &WhitelistEntry) -> PathBuf {
+/// Where the tokenizer of a listed model is.
+pub(in crate::commands) fn bundle_path(list: &Path, entry: &WhitelistEntry) -> PathBuf {
     list.with_file_name(format!("{}.tokenizer", hex::encode(entry.tokenizer_digest)))
 }
 
-fn outboard_path(list: &Path, entry: &WhitelistEntry) -> PathBuf {
+/// Where the tree of a listed model's weights is.
+pub(in crate::commands) fn outboard_path(list: &Path, entry: &WhitelistEntry) -> PathBuf {
     list.with_file_name(format!("{}.outboard", hex::encode(entry.weights.root)))
 }
 

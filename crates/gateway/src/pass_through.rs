@@ -1,0 +1,485 @@
+//! Requests for any other OpenAI-compatible server, as they are: tagged, hashed, recorded and signed, byte for byte. Must
+//! never change a byte of a body, and never say that anything was computed: there is no exact engine, so the verdict
+//! about every answer is Undecided.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body as HttpBody, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request, response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use protocol::receipt::{
+    FinishCode, RECEIPT_VERSION, Receipt, ReceiptMode, RequestTag, ResponseHasher, passed_request_digest,
+};
+use protocol::{ClaimDigest, ModelCommitment, RequestDigest, SigningKey};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+
+use crate::access::{Access, Client};
+use crate::body::{BodyError, read_body};
+use crate::http::RECEIPT_HEADER;
+use crate::limits::Refused;
+use crate::listen::Counted;
+use crate::log::{Log, LogError};
+use crate::metrics::{Metrics, Rejected};
+use crate::openai::error_json;
+use crate::record::{Passed, Record};
+use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
+use crate::service::unix_ms;
+use crate::sse::EventWatch;
+
+/// Without a tokenizer, so many bytes count as one token of the limits and of the sampling.
+const BYTES_PER_TOKEN: u64 = 4;
+/// Pieces of an answer that wait for a slow client.
+const BODY_QUEUE: usize = 16;
+/// A client that takes nothing for so long is taken to have left.
+const CLIENT_IDLE: Duration = Duration::from_secs(60);
+/// Receipts that can be fetched; older answers are in the log.
+const RECEIPTS_MAX: usize = 1 << 16;
+/// Low bits of a tag: requests of one run.
+const TAG_BITS: u32 = 24;
+/// blake3 `derive_key` context of what stands in a receipt for the model: the upstream's address.
+const UPSTREAM_CONTEXT: &str = "maxwell 2026-11 pass-through upstream v1";
+/// Headers between two neighbours only (RFC 9110 section 7.6.1), and those that each side makes anew.
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+];
+
+/// What a pass-through gateway is started with.
+pub struct PassThroughConfig {
+    /// Where requests go.
+    pub upstream: SocketAddr,
+    /// Signs receipts.
+    pub key: SigningKey,
+    /// From which nonces come.
+    pub seed_key: [u8; 32],
+    /// Picks answers; revealed at the end.
+    pub audit_key: [u8; 32],
+    /// How many.
+    pub policy: AuditPolicy,
+    /// Requests at the same time.
+    pub in_flight_max: usize,
+    /// How long the upstream may take to connect, and to begin its answer.
+    pub head_within: Duration,
+    /// How long it may be silent within an answer.
+    pub idle_within: Duration,
+}
+
+/// The running gateway.
+pub struct PassThrough {
+    config: PassThroughConfig,
+    sampler: AuditSampler,
+    nonces: NonceSource,
+    log: Log,
+    /// Number of the record that began this run.
+    began: u64,
+    next_tag: AtomicU64,
+    slots: Arc<Semaphore>,
+    receipts: Mutex<Receipts>,
+    access: Arc<Access>,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Receipts {
+    done: BTreeMap<u64, Vec<u8>>,
+    pending: BTreeSet<u64>,
+}
+
+impl Counted for PassThrough {
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+/// One request on its way.
+struct Passage {
+    tag: u64,
+    request: RequestDigest,
+    request_bytes: u64,
+    client: Client,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// What went to the client.
+struct Delivered {
+    hasher: ResponseHasher,
+    bytes: u64,
+    watch: Option<EventWatch>,
+}
+
+impl PassThrough {
+    /// Begins a run in the log. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub fn start(config: PassThroughConfig, log: Log, access: Arc<Access>) -> Result<Arc<Self>, LogError> {
+        let sampler = AuditSampler::new(config.audit_key, config.policy);
+        let began = log.append_wait(&Record::PassBegan {
+            audit_key: sampler.commitment(),
+            rate_ppb: config.policy.rate_ppb,
+            floor_ppb: config.policy.floor_ppb,
+            upstream: config.upstream.to_string(),
+        })?;
+        Ok(Arc::new(Self {
+            sampler,
+            nonces: NonceSource::new(config.seed_key),
+            log,
+            began: began.sequence,
+            next_tag: AtomicU64::new(began.sequence << TAG_BITS),
+            slots: Arc::new(Semaphore::new(config.in_flight_max)),
+            receipts: Mutex::default(),
+            access,
+            metrics: Metrics::default(),
+            config,
+        }))
+    }
+
+    /// Until all answers are written down; then reveals the key that picked. No connection may be served any more.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn end(self: Arc<Self>) -> Result<(), LogError> {
+        let places = u32::try_from(self.config.in_flight_max).unwrap_or(u32::MAX);
+        if self.slots.acquire_many(places).await.is_ok() {
+            self.slots.close();
+        }
+        let record = Record::Revealed { epoch: self.began, audit_key: *self.sampler.key() };
+        let promise = self.log.append_encoded(record.kind(), record.encode())?;
+        self.log.durable(promise).await.map(drop)
+    }
+
+    fn receipts(&self) -> MutexGuard<'_, Receipts> {
+        // Changed in single steps, so a panic elsewhere leaves it whole.
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, reason: Rejected, status: StatusCode, message: &str) -> Response {
+        self.metrics.reject(reason);
+        let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
+        let mut response = (status, axum::Json(error_json(message, kind, None))).into_response();
+        if matches!(reason, Rejected::BodyTooLarge | Rejected::BodyLate) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn refuse_limit(&self, refused: Refused) -> Response {
+        let Refused::Wait { wait_ms, .. } = refused else {
+            let status = StatusCode::BAD_REQUEST;
+            return self.refuse(Rejected::TokensTooMany, status, &refused.to_string());
+        };
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let mut response = self.refuse(Rejected::RequestRate, status, &refused.to_string());
+        response.headers_mut().insert(header::RETRY_AFTER, wait_ms.div_ceil(1000).into());
+        response
+    }
+
+    fn refuse_body(&self, error: BodyError) -> Response {
+        let (reason, status) = match error {
+            BodyError::TooLarge => (Rejected::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::Idle(_) | BodyError::Slow(_) => (Rejected::BodyLate, StatusCode::REQUEST_TIMEOUT),
+            BodyError::Broken => (Rejected::BadRequest, StatusCode::BAD_REQUEST),
+        };
+        self.refuse(reason, status, &error.to_string())
+    }
+
+    /// Sends a request on, and gives the head of its answer. The connection is of this request alone: on one that is
+    /// used again, a second answer to the last request would be taken for the answer to this one.
+    async fn send(
+        &self,
+        head: &request::Parts,
+        body: Bytes,
+        known: bool,
+    ) -> io::Result<(hyper::Response<Incoming>, AbortOnDrop)> {
+        let stream = TcpStream::connect(self.config.upstream).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let task = AbortOnDrop(tokio::spawn(connection).abort_handle());
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = hyper::Request::new(Full::new(body));
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = path.parse().map_err(io::Error::other)?;
+        *request.headers_mut() = end_to_end(&head.headers);
+        let headers = request.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        if known {
+            // The key is the gateway's, and nobody else's business.
+            headers.remove(header::AUTHORIZATION);
+        }
+        let host = HeaderValue::from_str(&self.config.upstream.to_string()).map_err(io::Error::other)?;
+        headers.insert(header::HOST, host);
+        Ok((sender.send_request(request).await.map_err(io::Error::other)?, task))
+    }
+
+    /// Takes the answer from the upstream to the client, and writes down what was delivered, whoever ended it.
+    async fn carry(
+        self: Arc<Self>,
+        passage: Passage,
+        mut body: Incoming,
+        task: AbortOnDrop,
+        watch: Option<EventWatch>,
+        client: mpsc::Sender<io::Result<Bytes>>,
+    ) {
+        let mut delivered = Delivered { hasher: ResponseHasher::new(), bytes: 0, watch };
+        let finish = loop {
+            let frame = tokio::select! {
+                frame = tokio::time::timeout(self.config.idle_within, body.frame()) => frame,
+                () = client.closed() => break FinishCode::ReaderLeft,
+            };
+            let data = match frame {
+                Ok(Some(Ok(frame))) => frame.into_data(),
+                Ok(None) => break FinishCode::Delivered,
+                Ok(Some(Err(_))) | Err(_) => break FinishCode::Failed,
+            };
+            let Ok(data) = data else { continue };
+            let Ok(Ok(place)) = tokio::time::timeout(CLIENT_IDLE, client.reserve()).await else {
+                break FinishCode::ReaderLeft;
+            };
+            delivered.hasher.update(&data);
+            delivered.bytes = delivered.bytes.saturating_add(data.len() as u64);
+            if let Some(watch) = &mut delivered.watch {
+                watch.push(&data);
+            }
+            place.send(Ok(data));
+        };
+        // Ends the upstream's work too, if it is still at it.
+        drop((body, task));
+        let is_recorded = self.record(&passage, delivered, finish).await;
+        if finish != FinishCode::Delivered || !is_recorded {
+            // A cut answer must not look whole: the connection ends without its end.
+            let _ = client.send(Err(io::Error::other("the answer was cut off"))).await;
+        }
+    }
+
+    async fn record(&self, passage: &Passage, delivered: Delivered, finish: FinishCode) -> bool {
+        let response = delivered.hasher.digest();
+        let mut passed = Passed {
+            tag: passage.tag,
+            picked: false,
+            request: *passage.request.as_bytes(),
+            response: *response.as_bytes(),
+            request_bytes: passage.request_bytes,
+            response_bytes: delivered.bytes,
+            finish: finish.code().to_owned(),
+            flaw: delivered.watch.and_then(EventWatch::finish).map(|flaw| flaw.code().to_owned()),
+        };
+        self.charge(passage.client, delivered.bytes);
+        // The coin is drawn over the record as it is without it.
+        let coin = blake3::hash(&Record::Passed(Box::new(passed.clone())).encode());
+        let bytes = passage.request_bytes.saturating_add(delivered.bytes);
+        passed.picked =
+            self.sampler.picks(&ClaimDigest::from_bytes(*coin.as_bytes()), bytes.div_ceil(BYTES_PER_TOKEN));
+        let record = Record::Passed(Box::new(passed));
+        let written = match self.log.append_encoded(record.kind(), record.encode()) {
+            Ok(promise) => self.log.durable(promise).await,
+            Err(error) => Err(error),
+        };
+        let mut receipts = self.receipts();
+        receipts.pending.remove(&passage.tag);
+        let durable = match written {
+            Ok(durable) => durable,
+            Err(error) => {
+                tracing::error!(passage.tag, %error, "an answer could not be recorded: no receipt");
+                return false;
+            }
+        };
+        let upstream = blake3::derive_key(UPSTREAM_CONTEXT, self.config.upstream.to_string().as_bytes());
+        let receipt = Receipt {
+            version: RECEIPT_VERSION,
+            gateway: self.config.key.verifying_key().id(),
+            tag: RequestTag { counter: passage.tag, nonce: self.nonces.nonce(passage.tag) },
+            model: ModelCommitment::from_bytes(upstream),
+            template: None,
+            request: passage.request,
+            response,
+            prompt_tokens: 0,
+            output_tokens: 0,
+            finish,
+            claim: None,
+            chain: durable.chain,
+            sequence: durable.sequence,
+            issued_unix_ms: unix_ms(),
+            mode: ReceiptMode::PassThrough,
+        };
+        match receipt.sign(&self.config.key) {
+            Ok(bytes) => drop(receipts.done.insert(passage.tag, bytes)),
+            Err(error) => tracing::error!(passage.tag, %error, "no receipt"),
+        }
+        if receipts.done.len() > RECEIPTS_MAX {
+            receipts.done.pop_first();
+        }
+        true
+    }
+
+    /// Takes an answer's tokens from its client's limit, down to nothing.
+    fn charge(&self, client: Client, bytes: u64) {
+        let Some(left) = self.access.remaining(client).tokens else { return };
+        let most = tokens(bytes).min(left.remaining);
+        if let Ok(mut taken) = self.access.reserve(client, most) {
+            taken.settle(most);
+        }
+    }
+}
+
+/// Ends a task with the one that waits for it.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn tokens(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX)
+}
+
+/// Headers without those of one hop: the known ones, and those that `Connection` names.
+fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let named: Vec<String> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect();
+    let is_hop = |name: &HeaderName| {
+        HOP_BY_HOP.contains(&name.as_str()) || named.iter().any(|named| named == name.as_str())
+    };
+    let kept = headers.iter().filter(|(name, _)| !is_hop(name));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// All routes: the receipts and the state are the gateway's own, the rest is the upstream's.
+pub fn router(pass: Arc<PassThrough>) -> Router {
+    Router::new()
+        .route("/v1/receipts/{tag}", get(receipt))
+        .route("/health", get(|| async { axum::Json(json!({ "mode": "pass-through" })) }))
+        .fallback(pass_on)
+        .with_state(pass)
+}
+
+async fn receipt(
+    State(pass): State<Arc<PassThrough>>,
+    Path(tag): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    if pass.access.identify(&headers).is_none() {
+        return pass.refuse(Rejected::ApiKey, StatusCode::UNAUTHORIZED, "no valid API key");
+    }
+    let number = u64::from_str_radix(&tag, 16).ok().filter(|number| tag == format!("{number:016x}"));
+    let receipts = pass.receipts();
+    let found = number.and_then(|number| receipts.done.get(&number)).cloned();
+    let is_pending = number.is_some_and(|number| receipts.pending.contains(&number));
+    drop(receipts);
+    match found {
+        Some(bytes) => ([(header::CONTENT_TYPE, "application/cose")], bytes).into_response(),
+        None if is_pending => {
+            (StatusCode::ACCEPTED, [(header::RETRY_AFTER, "1")], "not durable yet; ask again").into_response()
+        }
+        None => pass.refuse(Rejected::NotHere, StatusCode::NOT_FOUND, "there is no such receipt here"),
+    }
+}
+
+async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Some(client) = pass.access.identify(&head.headers) else {
+        let message = "no valid API key: send Authorization: Bearer KEY";
+        return pass.refuse(Rejected::ApiKey, StatusCode::UNAUTHORIZED, message);
+    };
+    if let Err(refused) = pass.access.take_request(client) {
+        return pass.refuse_limit(refused);
+    }
+    let body = match read_body(&head.headers, body, pass.access.timeouts()).await {
+        Ok(body) => body,
+        Err(error) => return pass.refuse_body(error),
+    };
+    let request_bytes = body.len() as u64;
+    let mut reserved = match pass.access.reserve(client, tokens(request_bytes)) {
+        Ok(reserved) => reserved,
+        Err(refused) => return pass.refuse_limit(refused),
+    };
+    let Ok(slot) = Arc::clone(&pass.slots).try_acquire_owned() else {
+        return pass.refuse(Rejected::Full, StatusCode::TOO_MANY_REQUESTS, "all places are taken");
+    };
+    if let Err(error) = pass.log.check() {
+        return pass.refuse(Rejected::Log, StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+    }
+    let tag = pass.next_tag.fetch_add(1, Ordering::Relaxed);
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = passed_request_digest(head.method.as_str(), path, &body, &pass.nonces.nonce(tag));
+    let known = client != Client::Anybody;
+    let sent = tokio::time::timeout(pass.config.head_within, pass.send(&head, body, known)).await;
+    let passage = Passage { tag, request, request_bytes, client, _slot: slot };
+    let (status, message) = match sent {
+        Ok(Ok((answer, task))) => {
+            reserved.settle(u32::MAX);
+            return deliver(pass, passage, answer, task);
+        }
+        Ok(Err(error)) => (StatusCode::BAD_GATEWAY, format!("the upstream gave no answer: {error}")),
+        Err(_) => (StatusCode::GATEWAY_TIMEOUT, "the upstream did not begin its answer in time".to_owned()),
+    };
+    // Nothing of the upstream's was delivered, and that is written down too.
+    let nothing = Delivered { hasher: ResponseHasher::new(), bytes: 0, watch: None };
+    pass.record(&passage, nothing, FinishCode::Failed).await;
+    pass.refuse(Rejected::NotServing, status, &message)
+}
+
+/// Begins the answer to the client; the rest follows by a task of its own.
+fn deliver(
+    pass: Arc<PassThrough>,
+    passage: Passage,
+    answer: hyper::Response<Incoming>,
+    task: AbortOnDrop,
+) -> Response {
+    let (response::Parts { status, headers, .. }, body) = answer.into_parts();
+    let starts = |name: HeaderName, with: &str| {
+        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.starts_with(with))
+    };
+    let is_stream =
+        starts(header::CONTENT_TYPE, "text/event-stream") && !headers.contains_key(header::CONTENT_ENCODING);
+    let watch = is_stream.then(EventWatch::default);
+    let tag = passage.tag;
+    pass.receipts().pending.insert(tag);
+    let (sender, mut pieces) = mpsc::channel(BODY_QUEUE);
+    tokio::spawn(pass.carry(passage, body, task, watch, sender));
+    let pieces = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
+    let mut response = Response::new(HttpBody::from_stream(pieces));
+    *response.status_mut() = status;
+    let mut kept = end_to_end(&headers);
+    // What speaks in the gateway's name is the gateway's.
+    let own: Vec<HeaderName> =
+        kept.keys().filter(|name| name.as_str().starts_with("x-maxwell-")).cloned().collect();
+    for name in own {
+        kept.remove(name);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("{tag:016x}")) {
+        kept.insert(RECEIPT_HEADER, value);
+    }
+    *response.headers_mut() = kept;
+    response
+}
