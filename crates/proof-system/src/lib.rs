@@ -6,6 +6,8 @@
 //! | [`field`] | Goldilocks and its quadratic extension |
 //! | [`transcript`] | what is said and drawn, in one order for prover and verifier |
 //! | [`multilinear`] | polynomials by their values on the hypercube |
+//! | [`fold`] | sums of integers times weights |
+//! | [`sumcheck`] | products of columns |
 //! | [`lookup`] | sums of fractions, hence lookups |
 //! | [`commitment`] | a matrix of integers, committed to and opened at a point |
 //! | [`kernels`] | vector code for the prover's loops |
@@ -22,7 +24,9 @@
 
 pub mod commitment;
 pub mod field;
+pub mod fold;
 pub mod kernels;
 pub mod lookup;
 pub mod multilinear;
+pub mod sumcheck;
 pub mod transcript;

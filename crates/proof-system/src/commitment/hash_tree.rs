@@ -18,7 +18,10 @@ pub(super) struct TreeHasher {
 
 impl TreeHasher {
     pub(super) fn new() -> Self {
-        Self { leaf_key: blake3::derive_key(LEAF_CONTEXT, &[]), node_key: blake3::derive_key(NODE_CONTEXT, &[]) }
+        Self {
+            leaf_key: blake3::derive_key(LEAF_CONTEXT, &[]),
+            node_key: blake3::derive_key(NODE_CONTEXT, &[]),
+        }
     }
 
     /// Of a column's elements, 8 bytes each.
@@ -41,7 +44,11 @@ impl TreeHasher {
     /// The root that a leaf and its siblings have. The path must be as long as the tree is high.
     pub(super) fn root(&self, leaf: Digest, index: u64, path: &[Digest]) -> Digest {
         path.iter().zip(0_u32..).fold(leaf, |node, (sibling, level)| {
-            if index.wrapping_shr(level) & 1 == 0 { self.node(&node, sibling) } else { self.node(sibling, &node) }
+            if index.wrapping_shr(level) & 1 == 0 {
+                self.node(&node, sibling)
+            } else {
+                self.node(sibling, &node)
+            }
         })
     }
 }

@@ -13,16 +13,10 @@ use super::encode::{Cell, Twiddles};
 use super::hash_tree::{Digest, HashTree, TreeHasher};
 use super::{GROUP_ROWS, OpenedColumn, Opening, Shape};
 use crate::field::{Base, Ext};
-use crate::kernels::{Isa, Kernel, Lanes};
+use crate::fold::combine_rows;
+use crate::kernels::Isa;
 use crate::multilinear::eq_table;
 use crate::transcript::{Label, Transcript};
-
-/// Columns that are combined at a time.
-const BLOCK: usize = 1024;
-/// A coordinate of a weight is three of these, so that a product with 32 bits can be summed over 2^9 rows in 64.
-const LIMB_BITS: u32 = 22;
-/// Rows between two reductions: 31 + 22 + 9 bits.
-const RUN: usize = 512;
 
 /// A matrix that was committed to, and what is needed to open it.
 #[derive(Debug)]
@@ -94,10 +88,7 @@ impl Committed {
         let work = transcript.work(self.shape.work_bits);
         let queries =
             transcript.indices(Label::OpeningQueries, self.shape.codeword_bits(), self.shape.queries);
-        let columns = queries
-            .into_iter()
-            .map(|query| self.column(query))
-            .collect();
+        let columns = queries.into_iter().map(|query| self.column(query)).collect();
         Opening { row, work, columns }
     }
 
@@ -109,58 +100,7 @@ impl Committed {
 
     /// `sum over rows of eq(point, row) row`.
     fn combine(&self, row_point: &[Ext]) -> Vec<Ext> {
-        let columns = 1 << self.shape.column_bits;
         let weights: Vec<Ext> = eq_table(Isa::PORTABLE, row_point, Ext::ONE).iter().collect();
-        let weights = &weights[..self.shape.rows];
-        let mut row = vec![Ext::ZERO; columns];
-        row.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
-            let integers = &self.integers[block * BLOCK..];
-            self.isa.run_wide(Combine { integers, columns, weights, out });
-        });
-        row
+        combine_rows(self.isa, &self.integers, 1 << self.shape.column_bits, &weights[..self.shape.rows])
     }
-}
-
-/// A block of columns, over all rows.
-struct Combine<'a> {
-    /// From the block's first column of the first row on.
-    integers: &'a [i32],
-    columns: usize,
-    weights: &'a [Ext],
-    out: &'a mut [Ext],
-}
-
-impl Kernel for Combine<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self) {
-        for (run, weights) in self.weights.chunks(RUN).enumerate() {
-            let mut sums = [[0_i64; BLOCK]; 6];
-            for (index, weight) in weights.iter().enumerate() {
-                let start = (run * RUN + index) * self.columns;
-                let row = &self.integers[start..start + self.out.len()];
-                let limbs = limbs(*weight);
-                for (sums, limb) in sums.iter_mut().zip(limbs) {
-                    for (sum, value) in sums.iter_mut().zip(row) {
-                        *sum += i64::from(*value) * i64::from(limb);
-                    }
-                }
-            }
-            for (column, out) in self.out.iter_mut().enumerate() {
-                let coordinate = |first: usize| {
-                    (0..3).rev().fold(Base::ZERO, |sum, limb| {
-                        sum * Base::new(1 << LIMB_BITS) + Base::from_signed(sums[first + limb][column])
-                    })
-                };
-                *out += Ext::new(coordinate(0), coordinate(3));
-            }
-        }
-    }
-}
-
-/// Both coordinates in parts of [`LIMB_BITS`] bits, the lowest first.
-fn limbs(weight: Ext) -> [i32; 6] {
-    let limb = |value: Base, index: u32| (value.value() >> (index * LIMB_BITS)) as i32 & ((1 << LIMB_BITS) - 1);
-    std::array::from_fn(|i| if i < 3 { limb(weight.c0, i as u32) } else { limb(weight.c1, i as u32 - 3) })
 }
