@@ -48,14 +48,15 @@ pub fn combine_rows(isa: Isa, matrix: &[i32], columns: usize, weights: &[Ext]) -
 /// Of each row of `weights.len()` integers, its sum with these weights.
 ///
 /// # Panics
-/// If there are no weights or more than 512, or the rows are not whole.
+/// If there are no weights, or the rows are not whole.
 #[must_use]
 pub fn fold_rows(isa: Isa, matrix: &[i32], weights: &[Ext]) -> Vec<Ext> {
     let width = weights.len();
-    assert!((1..=RUN).contains(&width) && matrix.len().is_multiple_of(width), "whole rows");
+    assert!(width > 0 && matrix.len().is_multiple_of(width), "whole rows");
     let limbs: [Vec<i32>; 6] = std::array::from_fn(|limb| weights.iter().map(|w| limbs(*w)[limb]).collect());
     let mut out = vec![Ext::ZERO; matrix.len() / width];
-    out.par_chunks_mut(ROWS_PER_TASK).zip(matrix.par_chunks(ROWS_PER_TASK * width)).for_each(
+    let rows = (ROWS_PER_TASK * 64).div_ceil(width);
+    out.par_chunks_mut(rows).zip(matrix.par_chunks(rows * width)).for_each(
         |(out, matrix)| {
             isa.run_wide(FoldRows { matrix, limbs: &limbs, out });
         },
@@ -108,10 +109,14 @@ impl Kernel for FoldRows<'_> {
     fn run<L: Lanes>(self) {
         let width = self.limbs[0].len();
         for (row, out) in self.matrix.chunks_exact(width).zip(self.out) {
-            let sums = self.limbs.each_ref().map(|limbs| {
-                row.iter().zip(limbs).map(|(v, limb)| i64::from(*v) * i64::from(*limb)).sum::<i64>()
-            });
-            *out = join(sums);
+            *out = Ext::ZERO;
+            for (run, row) in row.chunks(RUN).enumerate() {
+                let sums = self.limbs.each_ref().map(|limbs| {
+                    let limbs = &limbs[run * RUN..][..row.len()];
+                    row.iter().zip(limbs).map(|(v, limb)| i64::from(*v) * i64::from(*limb)).sum::<i64>()
+                });
+                *out += join(sums);
+            }
         }
     }
 }

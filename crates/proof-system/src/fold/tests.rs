@@ -48,6 +48,8 @@ fn the_largest_sums_do_not_wrap() {
             assert_eq!(combine_rows(isa, &matrix, 3, &vec![largest; 3000]), vec![expected; 3]);
             let expected: Ext = std::iter::repeat_n(largest * Base::from_signed(i64::from(value)), 512).sum();
             assert_eq!(fold_rows(isa, &vec![value; 1024], &vec![largest; 512]), vec![expected; 2]);
+            let expected = expected + expected + expected;
+            assert_eq!(fold_rows(isa, &vec![value; 3072], &vec![largest; 1536]), vec![expected; 2]);
         }
     }
 }
