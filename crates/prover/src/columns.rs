@@ -10,7 +10,7 @@ use verifier::layout::{Tensor, rounded_geometry};
 use verifier::ops::matmul::{input_of, input_width};
 use verifier::ops::norm::first_row;
 use verifier::public::{Matrix, NORM_ROW_COLUMNS, Public, Rounded, triangle};
-use verifier::vectors::{eq_vector, outer};
+use verifier::vectors::outer;
 use verifier::weights::folded;
 
 use crate::prove::Prover;
@@ -21,15 +21,6 @@ pub fn padded_embedding(public: &Public<'_>) -> Vec<i32> {
     let inner = public.dims.padded(public.dims.width);
     let rows = public.embedded.chunks(public.dims.width);
     rows.flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, inner - row.len()))).collect()
-}
-
-/// The stream's lanes at a point of its groups.
-#[must_use]
-pub fn lanes_at(isa: Isa, stream: &[i32], lanes: usize, point: &[Ext]) -> Vec<Ext> {
-    let weights = eq_vector(point, stream.len() / lanes);
-    let parts = stream.par_chunks(lanes << 12).zip(weights.par_chunks(1 << 12));
-    let add = |a: Vec<Ext>, b: Vec<Ext>| a.iter().zip(&b).map(|(a, b)| *a + *b).collect();
-    parts.map(|(rows, weights)| combine_rows(isa, rows, lanes, weights)).reduce(|| vec![Ext::ZERO; lanes], add)
 }
 
 fn column(values: impl IntoIterator<Item = Ext>) -> ExtColumn {
@@ -214,8 +205,10 @@ impl Prover<'_> {
         let dims = self.public.dims;
         let count = verifier::layout::triangle_root(triangle(from) + cells.len()) - from;
         let (dim, group) = (dims.head_dim, dims.heads / dims.kv_heads);
-        let (query, key) =
-            (self.sources().tensor(Tensor::Out(Rounded::Query)), self.sources().tensor(Tensor::Out(Rounded::Key)));
+        let (query, key) = (
+            self.sources().tensor(Tensor::Out(Rounded::Query)),
+            self.sources().tensor(Tensor::Out(Rounded::Key)),
+        );
         let (query_width, key_width) = (dims.heads * dim, dims.kv_heads * dim);
         let parts: Vec<[ExtColumn; 2]> = (0..dims.blocks)
             .into_par_iter()
@@ -324,8 +317,10 @@ impl Prover<'_> {
 }
 
 /// [`combine_rows`] of many short rows, in parallel.
-fn combine_tall(isa: Isa, integers: &[i32], columns: usize, weights: &[Ext]) -> Vec<Ext> {
+pub(crate) fn combine_tall(isa: Isa, integers: &[i32], columns: usize, weights: &[Ext]) -> Vec<Ext> {
     let parts = integers.par_chunks(columns << 10).zip(weights.par_chunks(1 << 10));
     let add = |a: Vec<Ext>, b: Vec<Ext>| a.iter().zip(&b).map(|(a, b)| *a + *b).collect();
-    parts.map(|(rows, weights)| combine_rows(isa, rows, columns, weights)).reduce(|| vec![Ext::ZERO; columns], add)
+    parts
+        .map(|(rows, weights)| combine_rows(isa, rows, columns, weights))
+        .reduce(|| vec![Ext::ZERO; columns], add)
 }

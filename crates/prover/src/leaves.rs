@@ -89,8 +89,12 @@ impl<'t> Sources<'t> {
             }
             a
         };
-        let parts = self.layout.trees.par_chunks(self.layout.trees.len().div_ceil(rayon::current_num_threads()));
-        parts.map(|trees| trees.iter().fold(vec![0; leaves], add)).reduce_with(sum).unwrap_or_else(|| vec![0; leaves])
+        let parts =
+            self.layout.trees.par_chunks(self.layout.trees.len().div_ceil(rayon::current_num_threads()));
+        parts
+            .map(|trees| trees.iter().fold(vec![0; leaves], add))
+            .reduce_with(sum)
+            .unwrap_or_else(|| vec![0; leaves])
     }
 
     fn count(&self, piece: &Piece, counts: &mut [i32]) {
@@ -226,7 +230,8 @@ impl<'t> Sources<'t> {
                         number + beta * Base::new(u64::from(weight))
                     }
                     Table::Activation(_) => {
-                        number - Ext::from_u64(1 << 15) + beta * Base::from_signed(i64::from(activations[index]))
+                        number - Ext::from_u64(1 << 15)
+                            + beta * Base::from_signed(i64::from(activations[index]))
                     }
                 };
                 let leaf = own - entry;

@@ -2,9 +2,12 @@
 //! in every round.
 
 use proof_system::field::Ext;
+use proof_system::kernels::Isa;
 use proof_system::sumcheck::next_claim;
 use proof_system::transcript::Transcript;
 use rayon::prelude::*;
+
+use crate::columns::combine_tall;
 
 /// A claim's weights and values from its first group on.
 pub struct Term {
@@ -53,13 +56,13 @@ impl Term {
     }
 }
 
-/// Messages and point, the most significant variable first.
+/// Messages, point (the most significant variable first), and the values of all ranges there.
 pub fn prove(
     mut terms: Vec<Term>,
     variables: usize,
     mut claim: Ext,
     transcript: &mut Transcript,
-) -> (Vec<[Ext; 2]>, Vec<Ext>) {
+) -> (Vec<[Ext; 2]>, Vec<Ext>, Vec<Ext>) {
     let (mut messages, mut point) = (Vec::new(), Vec::new());
     for _ in 0..variables {
         let add = |a: [Ext; 2], b: [Ext; 2]| [a[0] + b[0], a[1] + b[1]];
@@ -77,5 +80,16 @@ pub fn prove(
         terms.par_iter_mut().for_each(|term| term.fold(x));
     }
     point.reverse();
-    (messages, point)
+    let values = terms.iter().map(|term| term.values.first().copied().unwrap_or_default()).collect();
+    (messages, point, values)
+}
+
+/// (interval, lane): the stream's lanes, summed over the interval's groups with these weights.
+pub fn interval_lanes(isa: Isa, stream: &[i32], lanes: usize, ends: &[usize], weights: &[Ext]) -> Vec<Ext> {
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let ranges: Vec<(usize, usize)> = starts.zip(ends.iter().copied()).collect();
+    let sum = |(start, end): &(usize, usize)| {
+        combine_tall(isa, &stream[start * lanes..end * lanes], lanes, &weights[*start..*end])
+    };
+    ranges.par_iter().map(sum).collect::<Vec<_>>().concat()
 }

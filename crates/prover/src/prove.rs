@@ -6,15 +6,15 @@ use proof_system::field::Ext;
 use proof_system::fold::fold_rows;
 use proof_system::kernels::Isa;
 use proof_system::multilinear::ExtColumn;
-use proof_system::sumcheck;
+use proof_system::sumcheck::{self, bits};
 use proof_system::transcript::{Label, Transcript};
 use protocol::claim::Claim as ModelClaim;
 use rayon::prelude::*;
 use verifier::channel::{Channel, Claim, Product, Product3, Reduced, TreeEnd, Value, WeightClaim};
 use verifier::layout::{Layout, Tensor, WORK_BITS};
-use verifier::merge::combined;
+use verifier::merge::{combined, ends, group_weights, interval_weights};
 use verifier::public::{Public, Widths};
-use verifier::vectors::dot;
+use verifier::vectors::{dot, eq_vector};
 use verifier::verify::statement;
 use verifier::{Proof, Reject, Unprovable, script};
 
@@ -44,7 +44,11 @@ pub enum Phase {
 ///
 /// # Panics
 /// If the trace contradicts itself, which is a bug.
-pub fn prove(model: &Model, claim: &ModelClaim, progress: &(dyn Fn(Phase) + Sync)) -> Result<Proof, Unprovable> {
+pub fn prove(
+    model: &Model,
+    claim: &ModelClaim,
+    progress: &(dyn Fn(Phase) + Sync),
+) -> Result<Proof, Unprovable> {
     progress(Phase::Trace);
     let widest = Widths { signed: [22; 5], unsigned: [22; 2] };
     let public = Public::new(model, claim, widest)?;
@@ -134,7 +138,12 @@ impl Prover<'_> {
         self.messages.extend(values);
     }
 
-    fn sumcheck<const K: usize>(&mut self, claim: Ext, dimensions: &[usize], columns: [ExtColumn; K]) -> Reduced<K> {
+    fn sumcheck<const K: usize>(
+        &mut self,
+        claim: Ext,
+        dimensions: &[usize],
+        columns: [ExtColumn; K],
+    ) -> Reduced<K> {
         let (messages, point, values) =
             sumcheck::prove(columns, dimensions, claim, self.isa, &mut self.transcript);
         self.messages.extend(messages.into_iter().flatten());
@@ -144,25 +153,41 @@ impl Prover<'_> {
 
     fn finish(mut self) -> Proof {
         (self.progress)(Phase::Open);
-        let gamma = self.draw(Label::Batching);
-        let shape = self.committed.shape();
-        let lane_bits = self.public.dims.lane_bits;
-        let variables = (shape.row_bits() + shape.column_bits - lane_bits) as usize;
+        let lanes = self.public.dims.lanes();
+        let groups = self.layout.length / lanes;
         let claims = std::mem::take(&mut self.claims);
+        let gamma = self.draw(Label::Batching);
         let value = combined(&claims, gamma);
-        let (lanes, stream) = (self.public.dims.lanes(), self.committed.integers());
+        let stream = self.committed.integers();
         let powers = gamma.powers(claims.len());
         let term = |(claim, power): (&Claim, &Ext)| {
             let integers = &stream[claim.first * lanes..][..claim.hi.len() * lanes];
             Term::new(claim.first, &claim.hi, fold_rows(self.isa, integers, &claim.lo), *power)
         };
         let terms = claims.par_iter().zip(&powers).map(term).collect();
-        let (messages, point) = merge::prove(terms, variables, value, &mut self.transcript);
+        let (messages, point, ranges) = merge::prove(terms, bits(groups), value, &mut self.transcript);
         self.messages.extend(messages.into_iter().flatten());
-        let lane_values = crate::columns::lanes_at(self.isa, self.committed.integers(), lanes, &point);
-        self.say(&lane_values);
-        let mut point = point;
-        point.extend(self.transcript.challenges(Label::SumcheckPoint, lane_bits as usize));
+        self.say(&ranges);
+
+        let gamma = self.draw(Label::Batching);
+        let value = dot(&ranges, &gamma.powers(ranges.len()));
+        let eq = eq_vector(&point, groups);
+        let ends = ends(&claims, groups);
+        let weights = interval_weights(&claims, &ends, lanes, gamma);
+        let sums = merge::interval_lanes(self.isa, self.committed.integers(), lanes, &ends, &eq);
+        let columns = [weights, sums].map(|column| column.into_iter().collect());
+        let (point, [_, value]) = self.sumcheck(value, &[ends.len(), lanes], columns);
+        let (interval_point, lane_point) = point.split_at(bits(ends.len()));
+        let weights = group_weights(&ends, &eq_vector(interval_point, ends.len()), &eq);
+        let integers = &self.committed.integers()[..groups * lanes];
+        let values = fold_rows(self.isa, integers, &eq_vector(lane_point, lanes));
+        let columns = [weights, values].map(|column| column.into_iter().collect());
+        let (group_point, _) = self.sumcheck(value, &[groups], columns);
+        let shape = self.committed.shape();
+        let all = (shape.row_bits() + shape.column_bits - self.public.dims.lane_bits) as usize;
+        let mut point = vec![Ext::ZERO; all - group_point.len()];
+        point.extend(group_point);
+        point.extend(lane_point);
         let opening = self.committed.open(&point[..shape.row_bits() as usize], &mut self.transcript);
         Proof {
             widths: self.public.widths,
@@ -201,9 +226,8 @@ impl Channel for Prover<'_> {
         let sources = self.sources();
         let fork = |index: usize| self.transcript.fork(index as u64);
         let trees = self.layout.trees.par_iter().enumerate();
-        let mut proven: Vec<Proven> = trees
-            .map(|(index, tree)| sources.prove_tree(tree, alpha, beta, self.isa, fork(index)))
-            .collect();
+        let mut proven: Vec<Proven> =
+            trees.map(|(index, tree)| sources.prove_tree(tree, alpha, beta, self.isa, fork(index))).collect();
         proven.push(sources.prove_tables(alpha, beta, self.isa, fork(proven.len())));
         let forks: Vec<Transcript> = proven.iter().map(|tree| tree.fork.clone()).collect();
         self.transcript.join(&forks);
@@ -220,7 +244,7 @@ impl Channel for Prover<'_> {
                 let lanes = self.public.dims.lanes();
                 let point = &self.trees[tree].end.leaves.point;
                 let high = &point[..point.len() - self.public.dims.lane_bits as usize];
-                let weights = verifier::vectors::eq_vector(high, 1 << high.len());
+                let weights = eq_vector(high, 1 << high.len());
                 dot(&weights[place.offset / lanes..], self.folded([tree, piece, column]))
             }
             Value::Committed(claim) => {
@@ -244,7 +268,12 @@ impl Channel for Prover<'_> {
         Ok(self.sumcheck(claim, dimensions, columns))
     }
 
-    fn product3(&mut self, claim: Ext, dimensions: &[usize], what: Product3<'_>) -> Result<Reduced<3>, Reject> {
+    fn product3(
+        &mut self,
+        claim: Ext,
+        dimensions: &[usize],
+        what: Product3<'_>,
+    ) -> Result<Reduced<3>, Reject> {
         let columns = self.columns3(what);
         Ok(self.sumcheck(claim, dimensions, columns))
     }
@@ -255,9 +284,29 @@ impl Channel for Prover<'_> {
     }
 
     fn claim(&mut self, claim: Claim) {
+        if std::env::var_os("MAXWELL_CHECK").is_some() {
+            let lanes = self.public.dims.lanes();
+            let integers = &self.committed.integers()[claim.first * lanes..][..claim.hi.len() * lanes];
+            let found = dot(&claim.hi, &fold_rows(self.isa, integers, &claim.lo));
+            if found != claim.value {
+                eprintln!(
+                    "wrong {:?} first {} len {} messages {}\n{}",
+                    claim.tensor,
+                    claim.first,
+                    claim.hi.len(),
+                    self.messages.len(),
+                    std::backtrace::Backtrace::force_capture()
+                        .to_string()
+                        .lines()
+                        .filter(|l| l.contains("verifier::"))
+                        .take(4)
+                        .collect::<Vec<_>>()
+                        .join("\n")
+                );
+            }
+        }
         self.claims.push(claim);
     }
 
     fn weights(&mut self, _: WeightClaim) {}
 }
-

@@ -71,7 +71,10 @@ pub fn trace(public: &Public<'_>) -> Result<Trace, Unprovable> {
 pub fn widths(trace: &Trace) -> Result<Widths, Unprovable> {
     let extent = |tensor: Tensor| {
         let values = trace.tensors.get(&tensor).map(Vec::as_slice).unwrap_or_default();
-        values.par_iter().copied().reduce(|| 0, |a, b| if b.unsigned_abs() > a.unsigned_abs() { b } else { a })
+        values
+            .par_iter()
+            .copied()
+            .reduce(|| 0, |a, b| if b.unsigned_abs() > a.unsigned_abs() { b } else { a })
     };
     let bits = |what, values: &[i32], extra: u32| {
         let value = values.iter().map(|v| i64::from(*v)).max_by_key(|v| v.unsigned_abs()).unwrap_or(0);
@@ -173,7 +176,13 @@ impl Run<'_> {
     }
 
     /// Rounds the values of a block, and keeps results and remainders; gives the results.
-    fn round(&mut self, op: Rounded, block: usize, values: &Rows, old: Option<&[i64]>) -> Result<Rows, Unprovable> {
+    fn round(
+        &mut self,
+        op: Rounded,
+        block: usize,
+        values: &Rows,
+        old: Option<&[i64]>,
+    ) -> Result<Rows, Unprovable> {
         let split = self.public.split(op);
         let (shift, low_bits) = (split.shift[block], split.low[block]);
         let is_long = split.is_long;
@@ -220,7 +229,8 @@ impl Run<'_> {
     }
 
     fn norm(&mut self, op: Rounded, block: usize, x: &Rows) -> Result<Rows, Unprovable> {
-        let first = first_row(&self.public.dims, op) + if op == Rounded::FinalNorm { 0 } else { block * x.count() };
+        let first =
+            first_row(&self.public.dims, op) + if op == Rounded::FinalNorm { 0 } else { block * x.count() };
         let weights = self.public.norm_weights(op, block).to_vec();
         let mut products = Rows { width: x.width, values: Vec::with_capacity(x.values.len()) };
         for (index, row) in x.iter().enumerate() {
@@ -278,14 +288,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn rotated(&mut self, matrix: Matrix, op: Rounded, block: usize, normed: &Rows) -> Result<Rows, Unprovable> {
+    fn rotated(
+        &mut self,
+        matrix: Matrix,
+        op: Rounded,
+        block: usize,
+        normed: &Rows,
+    ) -> Result<Rows, Unprovable> {
         let products = self.products(matrix, block, normed);
         let head_dim = self.public.dims.head_dim;
         let table = &self.public.rotations[usize::from(op == Rounded::Key)];
         let style = self.public.model.config.rope_style;
         let rotated = products.map_rows(products.width, |position, row| {
             let rotation = table.position(position);
-            row.chunks_exact(head_dim).flat_map(|head| model::ops::rope::rotate(head, rotation, style)).collect()
+            row.chunks_exact(head_dim)
+                .flat_map(|head| model::ops::rope::rotate(head, rotation, style))
+                .collect()
         });
         let kept = self.trace.unrotated.get_mut(&matrix).expect("made in the beginning");
         kept[block * products.values.len()..][..products.values.len()].copy_from_slice(&products.values);
@@ -459,4 +477,3 @@ impl Head {
         Self { peak, peak_at, sum, cells, outputs }
     }
 }
-

@@ -249,12 +249,7 @@ pub trait Channel {
     ///
     /// # Errors
     /// [`Reject::TooShort`], [`Reject::Step`].
-    fn product(
-        &mut self,
-        claim: Ext,
-        dimensions: &[usize],
-        what: Product<'_>,
-    ) -> Result<Reduced<2>, Reject>;
+    fn product(&mut self, claim: Ext, dimensions: &[usize], what: Product<'_>) -> Result<Reduced<2>, Reject>;
     /// A sumcheck of three columns.
     ///
     /// # Errors

@@ -221,7 +221,8 @@ impl Layout {
     #[must_use]
     pub fn shape(&self, lane_bits: u32) -> proof_system::commitment::Shape {
         let bits = usize::BITS.saturating_sub(self.length.leading_zeros());
-        let column_bits = bits.div_ceil(2).saturating_add(3).clamp(lane_bits.saturating_add(1), MAX_COLUMN_BITS);
+        let column_bits =
+            bits.div_ceil(2).saturating_add(3).clamp(lane_bits.saturating_add(1), MAX_COLUMN_BITS);
         proof_system::commitment::Shape::of(self.length, column_bits, QUERIES, WORK_BITS)
     }
 }
@@ -298,7 +299,8 @@ fn fitting(site: Site, geometry: Geometry, first: usize, room: usize) -> usize {
 fn trees(public: &Public<'_>) -> Vec<Tree> {
     // The largest row of any site fits a tree.
     let dims = &public.dims;
-    let row = dims.padded(dims.vocab).max(dims.norm_rows()).max(dims.positions.saturating_mul(dims.all_heads()));
+    let row =
+        dims.padded(dims.vocab).max(dims.norm_rows()).max(dims.positions.saturating_mul(dims.all_heads()));
     let tree_bits = TREE_BITS.max(row.next_power_of_two().trailing_zeros());
     let capacity = 1_usize.wrapping_shl(tree_bits);
     let (mut trees, mut pieces, mut used) = (Vec::new(), Vec::new(), 0_usize);
@@ -326,11 +328,13 @@ fn trees(public: &Public<'_>) -> Vec<Tree> {
 #[must_use]
 pub fn table_of(public: &Public<'_>, site: Site, block: usize) -> Table {
     let signed = |index: usize| Table::Range(public.widths.signed.get(index).copied().map_or(1, u32::from));
-    let unsigned = |index: usize| Table::Range(public.widths.unsigned.get(index).copied().map_or(1, u32::from));
+    let unsigned =
+        |index: usize| Table::Range(public.widths.unsigned.get(index).copied().map_or(1, u32::from));
     let of = |bits: &[u32]| bits.get(block).copied().unwrap_or(0);
     match site {
-        Site::NormRows
-        | Site::Out(Rounded::AttnNorm | Rounded::MlpNorm | Rounded::FinalNorm) => Table::Range(16),
+        Site::NormRows | Site::Out(Rounded::AttnNorm | Rounded::MlpNorm | Rounded::FinalNorm) => {
+            Table::Range(16)
+        }
         Site::Out(Rounded::Query) => signed(0),
         Site::Out(Rounded::Key) => signed(1),
         Site::Out(Rounded::Value) | Site::Mixed => signed(2),

@@ -7,7 +7,7 @@ use proof_system::transcript::Label;
 
 use crate::channel::{Channel, Claim, Product, Rows, TreeEnd, Value};
 use crate::error::Reject;
-use crate::layout::{Piece, Site, TablePlace, Table, Tensor, bias_of, table_of};
+use crate::layout::{Piece, Site, Table, TablePlace, Tensor, bias_of, table_of};
 use crate::ops;
 use crate::public::{Public, Rounded};
 use crate::vectors::{cut, dot, dot_integers, eq_vector, outer, power_of_two, total};
@@ -163,7 +163,12 @@ impl<C: Channel> Script<'_, C> {
         if piece.site == Site::ScoreLow {
             let tag = |head| table_of(public, piece.site, ops::attention::block_of(public, head)).tag();
             let tags: Vec<Ext> = (0..groups)
-                .map(|g| dot_integers(lane_weights, (0..lanes).map(|lane| tag(g.wrapping_mul(lanes).wrapping_add(lane)))))
+                .map(|g| {
+                    dot_integers(
+                        lane_weights,
+                        (0..lanes).map(|lane| tag(g.wrapping_mul(lanes).wrapping_add(lane))),
+                    )
+                })
                 .collect();
             return weights.chunks(groups).map(|row| dot(row, &tags)).sum();
         }
@@ -328,7 +333,12 @@ impl<C: Channel> Script<'_, C> {
     ///
     /// # Errors
     /// [`Reject::Step`].
-    pub fn expect(&mut self, step: &'static str, found: Ext, expected: impl FnOnce(&Public<'_>) -> Ext) -> Result<(), Reject> {
+    pub fn expect(
+        &mut self,
+        step: &'static str,
+        found: Ext,
+        expected: impl FnOnce(&Public<'_>) -> Ext,
+    ) -> Result<(), Reject> {
         if !self.channel.verifies() {
             return Ok(());
         }
@@ -366,7 +376,8 @@ pub fn committed(site: Site, column: usize) -> Option<Tensor> {
 fn table_value(public: &Public<'_>, tables: &[TablePlace], point: &[Ext], beta: Ext) -> Ext {
     let eq_at = |index: usize| -> Ext {
         let bit = |place: usize| index.wrapping_shr(u32::try_from(place).unwrap_or(0)) & 1 == 1;
-        let factors = point.iter().rev().enumerate().map(|(place, r)| if bit(place) { *r } else { Ext::ONE - *r });
+        let factors =
+            point.iter().rev().enumerate().map(|(place, r)| if bit(place) { *r } else { Ext::ONE - *r });
         factors.product()
     };
     let cube = beta.power(3);

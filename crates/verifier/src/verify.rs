@@ -4,18 +4,19 @@ use model::Model;
 use proof_system::commitment;
 use proof_system::field::Ext;
 use proof_system::lookup;
-use proof_system::sumcheck::next_claim;
+use proof_system::sumcheck::{bits, next_claim, variables};
 use proof_system::transcript::{Label, Transcript};
 use protocol::claim::Claim as ModelClaim;
+use rayon::prelude::*;
 
 use crate::channel::{Channel, Claim, Product, Product3, Reduced, TreeEnd, Value, WeightClaim};
 use crate::error::Reject;
 use crate::layout::{Layout, WORK_BITS};
-use crate::merge::{combined, weight_at};
+use crate::merge::{combined, ends, group_weights, interval_weights, weight_at};
 use crate::proof::Proof;
 use crate::public::{Public, Widths};
 use crate::script;
-use crate::vectors::{dot, eq_vector};
+use crate::vectors::{cut, dot, eq_vector};
 use crate::weights::first_wrong;
 
 /// What is said before anything else. Names the version of the protocol.
@@ -41,7 +42,8 @@ pub fn verify(model: &Model, claim: &ModelClaim, proof: &Proof) -> Result<(), Re
     let layout = Layout::new(&public);
     let mut transcript = Transcript::new(&statement(claim, &proof.widths));
     transcript.absorb(Label::Commitment, &proof.root);
-    let mut reader = Reader { public, layout, proof, transcript, read: 0, claims: Vec::new(), weights: Vec::new() };
+    let mut reader =
+        Reader { public, layout, proof, transcript, read: 0, claims: Vec::new(), weights: Vec::new() };
     script::run(&mut reader)?;
     reader.merge()?;
     if let Some(extra) = proof.messages.len().checked_sub(reader.read).filter(|extra| *extra > 0) {
@@ -104,13 +106,13 @@ impl Reader<'_> {
 
     /// All claims about the stream, and its opening.
     fn merge(&mut self) -> Result<(), Reject> {
+        let dims = self.public.dims;
+        let (lanes, groups) = (dims.lanes(), self.layout.length / dims.lanes());
         let gamma = self.draw(Label::Batching);
-        let shape = self.layout.shape(self.public.dims.lane_bits);
-        let variables = shape.row_bits().saturating_add(shape.column_bits).saturating_sub(self.public.dims.lane_bits);
         let claims = std::mem::take(&mut self.claims);
         let mut value = combined(&claims, gamma);
         let mut point = Vec::new();
-        for _ in 0..variables {
+        for _ in 0..bits(groups) {
             let message = self.next::<2>()?;
             let (x, next) = next_claim(message, value, &mut self.transcript);
             point.push(x);
@@ -118,23 +120,37 @@ impl Reader<'_> {
         }
         // The last variable is the most significant one.
         point.reverse();
-        let mut lanes = Vec::new();
-        for _ in 0..self.public.dims.lanes() {
-            lanes.extend(self.next::<1>()?);
-        }
-        self.transcript.absorb_elements(Label::Claims, &lanes);
-        let groups = self.layout.length / self.public.dims.lanes();
         let eq = eq_vector(&point, groups);
-        let powers = gamma.powers(claims.len());
-        let expected: Ext = {
-            use rayon::prelude::*;
-            let terms = claims.par_iter().zip(&powers);
-            terms.map(|(claim, power)| *power * weight_at(claim, &eq) * dot(&claim.lo, &lanes)).reduce(|| Ext::ZERO, |a, b| a + b)
-        };
-        self.equal("the merge of all claims", expected, value)?;
-        let lane_point = self.transcript.challenges(Label::SumcheckPoint, usize::try_from(self.public.dims.lane_bits).unwrap_or(0));
-        let opened = dot(&eq_vector(&lane_point, lanes.len()), &lanes);
-        point.extend(lane_point);
+        let mut ranges = Vec::with_capacity(claims.len());
+        for _ in &claims {
+            ranges.extend(self.next::<1>()?);
+        }
+        self.transcript.absorb_elements(Label::Claims, &ranges);
+        let weights: Vec<Ext> = claims.par_iter().map(|claim| weight_at(claim, &eq)).collect();
+        let terms = gamma.powers(claims.len());
+        let expected = terms.iter().zip(&weights).zip(&ranges).map(|((power, w), r)| *power * *w * *r).sum();
+        self.equal("the sum of all claims", expected, value)?;
+
+        let gamma = self.draw(Label::Batching);
+        let value = dot(&ranges, &gamma.powers(ranges.len()));
+        let ends = ends(&claims, groups);
+        let (point, [weight, value]) = self.sumcheck::<2>(value, variables(&[ends.len(), lanes]))?;
+        let (interval_point, lane_point) = cut(&point, bits(ends.len()));
+        let (intervals, row) = (eq_vector(interval_point, ends.len()), eq_vector(lane_point, lanes));
+        let all = interval_weights(&claims, &ends, lanes, gamma);
+        let expected = all.chunks(lanes).zip(&intervals).map(|(own, w)| dot(own, &row) * *w).sum();
+        self.equal("the weights of intervals", expected, weight)?;
+
+        let (group_point, [weight, opened]) = self.sumcheck::<2>(value, bits(groups))?;
+        let own = group_weights(&ends, &intervals, &eq);
+        self.equal("the weights of groups", dot(&own, &eq_vector(&group_point, groups)), weight)?;
+
+        let shape = self.layout.shape(dims.lane_bits);
+        let all = shape.row_bits().saturating_add(shape.column_bits).saturating_sub(dims.lane_bits);
+        let missing = usize::try_from(all).unwrap_or(0).saturating_sub(group_point.len());
+        let mut point = vec![Ext::ZERO; missing];
+        point.extend(group_point);
+        point.extend_from_slice(lane_point);
         let (root, opening) = (&self.proof.root, &self.proof.opening);
         Ok(commitment::verify(root, shape, &point, opened, opening, &mut self.transcript)?)
     }
@@ -187,11 +203,11 @@ impl Channel for Reader<'_> {
     }
 
     fn product(&mut self, claim: Ext, dimensions: &[usize], _: Product<'_>) -> Result<Reduced<2>, Reject> {
-        self.sumcheck(claim, proof_system::sumcheck::variables(dimensions))
+        self.sumcheck(claim, variables(dimensions))
     }
 
     fn product3(&mut self, claim: Ext, dimensions: &[usize], _: Product3<'_>) -> Result<Reduced<3>, Reject> {
-        self.sumcheck(claim, proof_system::sumcheck::variables(dimensions))
+        self.sumcheck(claim, variables(dimensions))
     }
 
     fn equal(&mut self, step: &'static str, a: Ext, b: Ext) -> Result<(), Reject> {

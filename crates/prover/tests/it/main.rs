@@ -1,1 +1,4 @@
-//! x
+//! Integration tests of `prover` and `verifier` through their public items.
+
+mod honest;
+mod world;

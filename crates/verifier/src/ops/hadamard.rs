@@ -28,7 +28,10 @@ pub fn low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), Reject
     let b = eq_vector(position_point, positions);
     let (group_weights, lane_weights) = (eq_vector(group_point, groups), eq_vector(lane_point, lanes));
     script.expect("the weights of a product", weight, |_| {
-        dot(&a, &at.rows.a) * dot(&b, &at.rows.b) * dot(&group_weights, &at.groups) * dot(&lane_weights, &at.lanes)
+        dot(&a, &at.rows.a)
+            * dot(&b, &at.rows.b)
+            * dot(&group_weights, &at.groups)
+            * dot(&lane_weights, &at.lanes)
     })?;
     script.committed_rows(
         Tensor::Activated,

@@ -25,13 +25,7 @@ pub fn low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), Reject
     let (real, _) = cut(&inner, dims.vocab);
     let rows = &at.rows.b;
     let largest = largest(script, at.rows.from, &scaled(rows, total(real)))?;
-    let high = script.committed_rows(
-        Tensor::LogitHigh,
-        at.rows.from,
-        rows,
-        [&at.groups, &at.lanes],
-        None,
-    )?;
+    let high = script.committed_rows(Tensor::LogitHigh, at.rows.from, rows, [&at.groups, &at.lanes], None)?;
     let below = strictly_above(script, at.rows.from, rows, real);
     let low_bits = script.public().logit_low;
     let value = largest - below - at.value - high * power_of_two(low_bits);

@@ -74,6 +74,12 @@ pub fn products<C: Channel>(
         value: weights,
     });
     let row_weights = outer(&block_weights, &rows.b);
-    script.committed_rows(input_of(matrix), rows.row(), &row_weights, [&group_weights, &lane_weights], Some(input))?;
+    script.committed_rows(
+        input_of(matrix),
+        rows.row(),
+        &row_weights,
+        [&group_weights, &lane_weights],
+        Some(input),
+    )?;
     Ok(())
 }

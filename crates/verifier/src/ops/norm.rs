@@ -141,9 +141,8 @@ fn embedded_sum<C: Channel>(script: &Script<'_, C>, first: usize, rows: &[Ext], 
 pub fn scalars<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
     let dims = script.public().dims;
     let (groups, lanes) = (dims.norm_rows() / dims.lanes(), dims.lanes());
-    let mut draw = |count: usize| -> Vec<Ext> {
-        (0..count).map(|_| script.channel.draw(Label::Batching)).collect()
-    };
+    let mut draw =
+        |count: usize| -> Vec<Ext> { (0..count).map(|_| script.channel.draw(Label::Batching)).collect() };
     let group_weights = eq_vector(&draw(bits(groups)), groups);
     let lane_weights = eq_vector(&draw(bits(lanes)), lanes);
     let gammas: [Ext; 6] = std::array::from_fn(|_| script.channel.draw(Label::Batching));

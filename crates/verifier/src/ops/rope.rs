@@ -22,7 +22,8 @@ pub fn low<C: Channel>(script: &mut Script<'_, C>, op: Rounded, at: &At) -> Resu
     let value = script.unrounded(op, at)?;
     let dims = script.public().dims;
     let per_head = (dims.head_dim / dims.lanes()).max(1);
-    let (head_point, element_point) = cut(&at.group_point, at.group_point.len().saturating_sub(bits(per_head)));
+    let (head_point, element_point) =
+        cut(&at.group_point, at.group_point.len().saturating_sub(bits(per_head)));
     let heads = eq_vector(head_point, (at.groups.len() / per_head).max(1));
     let elements = outer(&eq_vector(element_point, per_head), &at.lanes);
     let weights = rotated_weights(script.public(), is_query, &at.rows, &elements);
