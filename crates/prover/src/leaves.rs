@@ -51,6 +51,12 @@ impl<'t> Sources<'t> {
     /// A column of a site, in the shape of the site.
     #[must_use]
     pub fn column(&self, site: Site, column: usize) -> &'t [i32] {
+        if let Site::Out(op) = site
+            && column == 0
+            && let Some(narrow) = self.trace.narrow.get(&op)
+        {
+            return narrow;
+        }
         if let Some(tensor) = committed(site, column) {
             return self.tensor(tensor);
         }

@@ -50,10 +50,9 @@ pub fn prove(
     progress: &(dyn Fn(Phase) + Sync),
 ) -> Result<Proof, Unprovable> {
     progress(Phase::Trace);
-    let widest = Widths { signed: [22; 5], unsigned: [22; 2] };
-    let public = Public::new(model, claim, widest)?;
-    let trace = trace::trace(&public)?;
-    let public = Public { widths: trace::widths(&trace)?, ..public };
+    let mut public = Public::new(model, claim, Widths::default())?;
+    let mut trace = trace::trace(&public)?;
+    public.widths = trace::widths(&public.dims, &mut trace)?;
     Ok(prove_trace(public, trace, progress))
 }
 
@@ -190,7 +189,7 @@ impl Prover<'_> {
         point.extend(lane_point);
         let opening = self.committed.open(&point[..shape.row_bits() as usize], &mut self.transcript);
         Proof {
-            widths: self.public.widths,
+            widths: self.public.widths.clone(),
             root: self.committed.root(),
             work: self.work,
             trees: self.trees.into_iter().map(|tree| tree.proof).collect(),

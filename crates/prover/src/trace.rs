@@ -13,7 +13,9 @@ use verifier::Unprovable;
 use verifier::layout::{Tensor, rounded_geometry};
 use verifier::ops::attention::SCORE_LOW_BITS;
 use verifier::ops::norm::{first_row, limbs};
-use verifier::public::{MAX_RANGE_BITS, Matrix, NORM_ROW_COLUMNS, Public, Rounded, Widths, triangle};
+use verifier::public::{
+    Dims, MAX_RANGE_BITS, Matrix, NORM_ROW_COLUMNS, Public, Rounded, WIDE, Widths, triangle,
+};
 
 /// All committed tensors but the counts, and what the sumchecks need besides.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub struct Trace {
     pub up: Vec<i64>,
     /// Low remainders, in the shape of their results.
     pub low: BTreeMap<Rounded, Vec<i32>>,
+    /// Results that have wide rows, less their second limbs.
+    pub narrow: BTreeMap<Rounded, Vec<i32>>,
     /// (cell, head): remainders of distances.
     pub score_low: Vec<i32>,
     /// (position, head): what is left of halved sums.
@@ -64,37 +68,72 @@ pub fn trace(public: &Public<'_>) -> Result<Trace, Unprovable> {
     Ok(run.trace)
 }
 
-/// The narrowest ranges for a trace made with the widest.
+/// The ranges that a trace needs; cuts its wide rows into limbs.
 ///
 /// # Errors
 /// [`Unprovable::Range`].
-pub fn widths(trace: &Trace) -> Result<Widths, Unprovable> {
-    let extent = |tensor: Tensor| {
+pub fn widths(dims: &Dims, trace: &mut Trace) -> Result<Widths, Unprovable> {
+    let extent = |trace: &Trace, tensor: Tensor| {
         let values = trace.tensors.get(&tensor).map(Vec::as_slice).unwrap_or_default();
         values
             .par_iter()
             .copied()
             .reduce(|| 0, |a, b| if b.unsigned_abs() > a.unsigned_abs() { b } else { a })
     };
-    let bits = |what, values: &[i32], extra: u32| {
-        let value = values.iter().map(|v| i64::from(*v)).max_by_key(|v| v.unsigned_abs()).unwrap_or(0);
-        let bits = (u64::BITS - value.unsigned_abs().leading_zeros() + extra).max(1);
-        if bits > MAX_RANGE_BITS { Err(Unprovable::Range { what, value }) } else { Ok(bits as u8) }
+    let bits = |what, value: i32| {
+        let bits = (u32::BITS - value.unsigned_abs().leading_zeros()).max(1);
+        if bits > MAX_RANGE_BITS {
+            Err(Unprovable::Range { what, value: value.into() })
+        } else {
+            Ok(bits as u8)
+        }
     };
-    let out = |op| extent(Tensor::Out(op));
-    Ok(Widths {
-        signed: [
-            bits("queries", &[out(Rounded::Query)], 1)?,
-            bits("keys", &[out(Rounded::Key)], 1)?,
-            bits("values", &[out(Rounded::Value), extent(Tensor::Mixed)], 1)?,
-            bits("gated products", &[out(Rounded::Product)], 1)?,
-            bits("the residual stream", &[out(Rounded::AttnAdd), out(Rounded::MlpAdd)], 1)?,
-        ],
+    let mut widths = Widths {
         unsigned: [
-            bits("distances of scores", &[extent(Tensor::Distance)], 0)?,
-            bits("distances of logits", &[extent(Tensor::LogitHigh)], 0)?,
+            bits("distances of scores", extent(trace, Tensor::Distance))?,
+            bits("distances of logits", extent(trace, Tensor::LogitHigh))?,
         ],
-    })
+        ..Widths::default()
+    };
+    for (op, rows) in WIDE.into_iter().zip(&mut widths.wide) {
+        *rows = cut_wide(dims, op, trace)?;
+    }
+    for (what, tensor) in [("values", Tensor::Out(Rounded::Value)), ("attention's outputs", Tensor::Mixed)] {
+        let value = extent(trace, tensor);
+        if i16::try_from(value).is_err() {
+            return Err(Unprovable::Range { what, value: value.into() });
+        }
+    }
+    Ok(widths)
+}
+
+/// The wide rows of a result. Keeps the second limbs as a tensor, and what is left of the values to be looked up.
+fn cut_wide(dims: &Dims, op: Rounded, trace: &mut Trace) -> Result<Vec<u32>, Unprovable> {
+    let inner = rounded_geometry(dims, op).inner;
+    let values = &trace.tensors[&Tensor::Out(op)];
+    let (bits, wide_bits) = (op.narrow_bits(), op.wide_bits());
+    let limit = 1_i32 << (bits - 1);
+    let is_wide = |row: &[i32]| row.iter().any(|v| *v < -limit || *v >= limit);
+    let rows: Vec<usize> =
+        (0..values.len() / inner).filter(|row| is_wide(&values[row * inner..][..inner])).collect();
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut narrow = values.clone();
+    let mut limbs = Vec::with_capacity(rows.len() * inner);
+    for row in &rows {
+        for value in &mut narrow[row * inner..][..inner] {
+            let limb = (*value + limit) >> bits;
+            if limb < -(1 << (wide_bits - 1)) || limb >= 1 << (wide_bits - 1) {
+                return Err(Unprovable::Range { what: "an activation", value: i64::from(*value) });
+            }
+            *value -= limb << bits;
+            limbs.push(limb);
+        }
+    }
+    trace.tensors.insert(Tensor::Wide(op), limbs);
+    trace.narrow.insert(op, narrow);
+    Ok(rows.into_iter().map(|row| row as u32).collect())
 }
 
 impl Run<'_> {
@@ -222,7 +261,7 @@ impl Run<'_> {
         if is_long {
             *self.tensor(Tensor::High(op)) = high;
         }
-        if largest.unsigned_abs() > 1 << 30 {
+        if largest.unsigned_abs() > 1 << 29 {
             return Err(Unprovable::Range { what: "an activation", value: largest });
         }
         Ok(results)

@@ -23,6 +23,8 @@ pub enum Tensor {
     Out(Rounded),
     /// The high part of its remainder.
     High(Rounded),
+    /// (wide row, width or the like): the second limb.
+    Wide(Rounded),
     /// (position, head of all blocks): the largest score's low 30 bits.
     PeakLow,
     /// And the rest.
@@ -67,6 +69,8 @@ pub enum Site {
     Out(Rounded),
     /// High part of its remainder.
     High(Rounded),
+    /// Second limb of its wide rows.
+    Wide(Rounded),
     /// Low part of its remainder, or all.
     Low(Rounded),
     /// Remainder of a score's distance, with the mark of the largest.
@@ -249,6 +253,7 @@ fn tensors(public: &Public<'_>) -> Vec<(Tensor, Geometry)> {
         if public.split(op).is_long {
             all.push((Tensor::High(op), geometry));
         }
+        all.extend(wide_geometry(public, op).map(|geometry| (Tensor::Wide(op), geometry)));
     }
     let rows = |b| Geometry { a: 1, b, inner: dims.all_heads() };
     all.extend([Tensor::PeakLow, Tensor::PeakHigh, Tensor::HalfSum].map(|t| (t, rows(dims.positions))));
@@ -259,6 +264,11 @@ fn tensors(public: &Public<'_>) -> Vec<(Tensor, Geometry)> {
     all.extend([Tensor::LogitPeakLow, Tensor::LogitPeakHigh].map(|tensor| (tensor, sampled)));
     all.push((Tensor::LogitHigh, logit_geometry(dims)));
     all
+}
+
+fn wide_geometry(public: &Public<'_>, op: Rounded) -> Option<Geometry> {
+    let rows = public.widths.wide_rows(op).len();
+    (rows > 0).then(|| Geometry { a: 1, b: rows, inner: rounded_geometry(&public.dims, op).inner })
 }
 
 fn logit_geometry(dims: &Dims) -> Geometry {
@@ -274,6 +284,7 @@ fn sites(public: &Public<'_>) -> Vec<(Site, Geometry)> {
         if public.split(op).is_long {
             all.push((Site::High(op), geometry));
         }
+        all.extend(wide_geometry(public, op).map(|geometry| (Site::Wide(op), geometry)));
         all.push((Site::Low(op), geometry));
     }
     let rows = |b| Geometry { a: 1, b, inner: dims.all_heads() };
@@ -327,20 +338,14 @@ fn trees(public: &Public<'_>) -> Vec<Tree> {
 /// The table of a site in a block; of scores, in the block of a head.
 #[must_use]
 pub fn table_of(public: &Public<'_>, site: Site, block: usize) -> Table {
-    let signed = |index: usize| Table::Range(public.widths.signed.get(index).copied().map_or(1, u32::from));
     let unsigned =
         |index: usize| Table::Range(public.widths.unsigned.get(index).copied().map_or(1, u32::from));
     let of = |bits: &[u32]| bits.get(block).copied().unwrap_or(0);
     match site {
-        Site::NormRows | Site::Out(Rounded::AttnNorm | Rounded::MlpNorm | Rounded::FinalNorm) => {
-            Table::Range(16)
-        }
-        Site::Out(Rounded::Query) => signed(0),
-        Site::Out(Rounded::Key) => signed(1),
-        Site::Out(Rounded::Value) | Site::Mixed => signed(2),
-        Site::Out(Rounded::Product) => signed(3),
-        Site::Out(Rounded::AttnAdd | Rounded::MlpAdd) => signed(4),
+        Site::NormRows | Site::Mixed => Table::Range(16),
         Site::Out(Rounded::Gate) => Table::Activation(public.gate_exponent(block)),
+        Site::Out(op) => Table::Range(op.narrow_bits()),
+        Site::Wide(op) => Table::Range(op.wide_bits()),
         Site::High(op) => Table::Range(of(&public.split(op).high)),
         Site::Low(op) => Table::Range(of(&public.split(op).low)),
         Site::ScoreLow => Table::Marked(of(&public.score_shift)),
@@ -357,7 +362,7 @@ pub fn table_of(public: &Public<'_>, site: Site, block: usize) -> Table {
 pub fn bias_of(public: &Public<'_>, site: Site) -> i64 {
     let is_signed = match site {
         Site::Out(op) => op != Rounded::Gate,
-        Site::Mixed => true,
+        Site::Mixed | Site::Wide(_) => true,
         _ => false,
     };
     match table_of(public, site, 0) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use model::Model;
 use model::formats::Site as FormatSite;
 use model::ops::embedding::embedding;
+use model::ops::requantize::{ACTIVATION_LIMIT_BITS, RESIDUAL_LIMIT_BITS};
 use model::ops::rms_norm::{NORM_BITS, epsilon_term, numerator, output_exponent};
 use model::recipe::RotationKind;
 use model::tables::{self, ROTATION_BITS, RotationTable, SHORT_CONTEXT, SOFTMAX_STEP_BITS};
@@ -144,21 +145,61 @@ pub const fn triangle(position: usize) -> usize {
     position.saturating_mul(position.saturating_add(1)) / 2
 }
 
-/// Bits of the ranges that the prover chooses by what its trace needs. Each is at most [`MAX_RANGE_BITS`], which is within what the
-/// numerics allow, so a choice cannot admit a value that is out of range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Results that may be *wide*: beyond their narrow range in some rows, which then take a second limb.
+pub const WIDE: [Rounded; 5] =
+    [Rounded::Query, Rounded::Key, Rounded::Product, Rounded::AttnAdd, Rounded::MlpAdd];
+
+/// What the prover chooses by what its trace needs. No choice can admit a value that is out of the numerics' range: a range is at most
+/// [`MAX_RANGE_BITS`], and a wide row's two limbs together stay within the limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Widths {
-    /// Signed: queries, keys, values and attention's outputs, products, and the stream.
-    pub signed: [u8; 5],
-    /// Unsigned: distances from the largest score, high parts of distances from the largest logit.
+    /// Bits of distances from the largest score, and of high parts of distances from the largest logit.
     pub unsigned: [u8; 2],
+    /// Of each of [`WIDE`], its wide rows in order.
+    pub wide: [Vec<u32>; WIDE.len()],
 }
 
 impl Widths {
-    /// None is larger than a table may be.
+    /// Every range is a table's, and every wide row is one of its result's, once and in order.
     #[must_use]
-    pub fn are_allowed(&self) -> bool {
-        self.signed.iter().chain(&self.unsigned).all(|bits| (1..=22).contains(bits))
+    pub fn are_allowed(&self, dims: &Dims) -> bool {
+        let rows = |op| {
+            let geometry = crate::layout::rounded_geometry(dims, op);
+            geometry.a.saturating_mul(geometry.b)
+        };
+        let are_rows = |(op, wide): (Rounded, &Vec<u32>)| {
+            wide.is_sorted_by(|a, b| a < b)
+                && wide.last().is_none_or(|row| usize::try_from(*row).is_ok_and(|row| row < rows(op)))
+        };
+        self.unsigned.iter().all(|bits| (1..=22).contains(bits))
+            && WIDE.into_iter().zip(&self.wide).all(are_rows)
+    }
+
+    /// The wide rows of a result.
+    #[must_use]
+    pub fn wide_rows(&self, op: Rounded) -> &[u32] {
+        let found = WIDE.into_iter().zip(&self.wide).find(|(other, _)| *other == op);
+        found.map_or(&[], |(_, rows)| rows.as_slice())
+    }
+}
+
+impl Rounded {
+    /// Bits of a narrow result, with its sign.
+    #[must_use]
+    pub const fn narrow_bits(self) -> u32 {
+        match self {
+            Self::AttnAdd | Self::MlpAdd => 21,
+            _ => 16,
+        }
+    }
+
+    /// Bits of a wide result's second limb, with its sign: both limbs together stay below 2^27 or 2^23 in magnitude.
+    #[must_use]
+    pub const fn wide_bits(self) -> u32 {
+        match self {
+            Self::AttnAdd | Self::MlpAdd => RESIDUAL_LIMIT_BITS.saturating_sub(self.narrow_bits()),
+            _ => ACTIVATION_LIMIT_BITS.saturating_sub(self.narrow_bits()),
+        }
     }
 }
 

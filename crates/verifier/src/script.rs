@@ -144,7 +144,10 @@ impl<C: Channel> Script<'_, C> {
             for column in 0..piece.site.columns() {
                 let value = values.next().unwrap_or_default();
                 match committed(piece.site, column) {
-                    Some(tensor) => self.committed_piece(piece, tensor, own, &lane_weights, value),
+                    Some(tensor) => {
+                        let value = value + self.wide(piece, own, &lane_weights)?;
+                        self.committed_piece(piece, tensor, own, &lane_weights, value);
+                    }
                     None => {
                         let at = self.flat([index, number, column], piece, own, &lane_weights, value)?;
                         self.dispatch(piece.site, &at)?;
@@ -177,6 +180,28 @@ impl<C: Channel> Script<'_, C> {
             total(weights) * Ext::from_signed(table_of(public, piece.site, block).tag())
         });
         rows.sum()
+    }
+
+    /// What the second limbs of a piece's wide rows add to its narrow values.
+    fn wide(&mut self, piece: &Piece, weights: &[Ext], lanes: &[Ext]) -> Result<Ext, Reject> {
+        let Site::Out(op) = piece.site else { return Ok(Ext::ZERO) };
+        let groups = (piece.geometry.inner / self.public().dims.lanes()).max(1);
+        let (mut first, mut hi) = (0_usize, Vec::new());
+        for row in self.public().widths.wide_rows(op) {
+            let row = usize::try_from(*row).unwrap_or(usize::MAX);
+            match row.checked_sub(piece.first) {
+                Some(own) if own < piece.rows => {
+                    hi.extend(weights.iter().skip(own.saturating_mul(groups)).take(groups).copied());
+                }
+                Some(_) => {}
+                None => first = first.saturating_add(1),
+            }
+        }
+        if hi.is_empty() {
+            return Ok(Ext::ZERO);
+        }
+        let value = self.committed_groups(Tensor::Wide(op), first, hi, lanes, None)?;
+        Ok(value * power_of_two(op.narrow_bits()))
     }
 
     fn committed_piece(&mut self, piece: &Piece, tensor: Tensor, weights: &[Ext], lanes: &[Ext], value: Ext) {
@@ -362,6 +387,7 @@ pub fn committed(site: Site, column: usize) -> Option<Tensor> {
         (Site::Out(Rounded::Gate), 1) => Some(Tensor::Activated),
         (Site::Out(op), _) => Some(Tensor::Out(op)),
         (Site::High(op), _) => Some(Tensor::High(op)),
+        (Site::Wide(op), _) => Some(Tensor::Wide(op)),
         (Site::ScoreLow, 1) | (Site::ScoreWeight, 2) => Some(Tensor::IsPeak),
         (Site::ScoreWeight, 0) => Some(Tensor::Distance),
         (Site::ScoreWeight, 1) => Some(Tensor::Weight),

@@ -23,8 +23,11 @@ use crate::weights::first_wrong;
 #[must_use]
 pub fn statement(claim: &ModelClaim, widths: &Widths) -> Vec<u8> {
     let mut bytes = b"maxwell inference proof 1".to_vec();
-    bytes.extend(widths.signed);
     bytes.extend(widths.unsigned);
+    for rows in &widths.wide {
+        bytes.extend(u32::try_from(rows.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
+    }
     bytes.extend(claim.encode());
     bytes
 }
@@ -35,10 +38,10 @@ pub fn statement(claim: &ModelClaim, widths: &Widths) -> Vec<u8> {
 /// # Errors
 /// [`Reject`]: the first thing that does not hold.
 pub fn verify(model: &Model, claim: &ModelClaim, proof: &Proof) -> Result<(), Reject> {
-    if !proof.widths.are_allowed() {
+    let public = Public::new(model, claim, proof.widths.clone())?;
+    if !public.widths.are_allowed(&public.dims) {
         return Err(Reject::Widths);
     }
-    let public = Public::new(model, claim, proof.widths)?;
     let layout = Layout::new(&public);
     let mut transcript = Transcript::new(&statement(claim, &proof.widths));
     transcript.absorb(Label::Commitment, &proof.root);
