@@ -37,12 +37,7 @@ impl Prover<'_> {
     pub(crate) fn columns(&self, what: Product<'_>) -> [ExtColumn; 2] {
         match what {
             Product::Flat { tree, piece, column: number, weights } => {
-                let place = &self.layout.trees[tree].pieces[piece];
-                let groups = place.geometry.inner / self.public.dims.lanes();
-                let before = if place.geometry.a > 1 { place.first % place.geometry.b * groups } else { 0 };
-                let mut values = vec![Ext::ZERO; before];
-                values.extend(self.folded([tree, piece, number]));
-                values.resize(weights.len(), Ext::ZERO);
+                let values = self.whole_blocks([tree, piece, number], weights.len());
                 [column(weights.iter().copied()), column(values)]
             }
             Product::Matmul { matrix, rows, out } => self.matmul(matrix, rows, out),
@@ -92,6 +87,28 @@ impl Prover<'_> {
                 ]
             }
         }
+    }
+
+    /// A piece's column, folded over lanes at its tree's point, with the rest of its first and last block: those rows
+    /// weigh nothing, but they are part of the polynomial that the piece ends in.
+    fn whole_blocks(&self, [tree, number, column]: [usize; 3], groups: usize) -> Vec<Ext> {
+        let piece = &self.layout.trees[tree].pieces[number];
+        let geometry = piece.geometry;
+        let own = self.folded([tree, number, column]);
+        if geometry.a == 1 {
+            return own.to_vec();
+        }
+        let per_row = geometry.inner / self.public.dims.lanes();
+        let first = piece.first / geometry.b * geometry.b;
+        let lane_weights = self.lane_weights(tree);
+        let source = self.sources().column(piece.site, column);
+        let fold = |rows: std::ops::Range<usize>| {
+            fold_rows(self.isa, &source[rows.start * geometry.inner..rows.end * geometry.inner], &lane_weights)
+        };
+        let mut values = fold(first..piece.first);
+        values.extend(own);
+        values.extend(fold(piece.first + piece.rows..first + groups / per_row));
+        values
     }
 
     fn matmul(&self, matrix: Matrix, rows: &Rows, out: &[Ext]) -> [ExtColumn; 2] {

@@ -132,6 +132,13 @@ impl Prover<'_> {
         &self.trees[tree].folded[piece][column]
     }
 
+    /// Weights of lanes at a tree's point.
+    pub(crate) fn lane_weights(&self, tree: usize) -> Vec<Ext> {
+        let point = &self.trees[tree].end.leaves.point;
+        let (_, low) = point.split_at(point.len() - self.public.dims.lane_bits as usize);
+        eq_vector(low, self.public.dims.lanes())
+    }
+
     fn say(&mut self, values: &[Ext]) {
         self.transcript.absorb_elements(Label::Claims, values);
         self.messages.extend(values);
@@ -264,6 +271,13 @@ impl Channel for Prover<'_> {
 
     fn product(&mut self, claim: Ext, dimensions: &[usize], what: Product<'_>) -> Result<Reduced<2>, Reject> {
         let columns = self.pending.take().unwrap_or_else(|| self.columns(what));
+        if std::env::var_os("MAXWELL_CHECK").is_some() {
+            let sum: Ext = columns[0].iter().zip(columns[1].iter()).map(|(a, b)| a * b).sum();
+            if sum != claim {
+                let text = format!("{what:?}");
+                eprintln!("wrong sum {dimensions:?} {}", &text[..text.len().min(300)]);
+            }
+        }
         Ok(self.sumcheck(claim, dimensions, columns))
     }
 
