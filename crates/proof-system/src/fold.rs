@@ -56,11 +56,9 @@ pub fn fold_rows(isa: Isa, matrix: &[i32], weights: &[Ext]) -> Vec<Ext> {
     let limbs: [Vec<i32>; 6] = std::array::from_fn(|limb| weights.iter().map(|w| limbs(*w)[limb]).collect());
     let mut out = vec![Ext::ZERO; matrix.len() / width];
     let rows = (ROWS_PER_TASK * 64).div_ceil(width);
-    out.par_chunks_mut(rows).zip(matrix.par_chunks(rows * width)).for_each(
-        |(out, matrix)| {
-            isa.run_wide(FoldRows { matrix, limbs: &limbs, out });
-        },
-    );
+    out.par_chunks_mut(rows).zip(matrix.par_chunks(rows * width)).for_each(|(out, matrix)| {
+        isa.run_wide(FoldRows { matrix, limbs: &limbs, out });
+    });
     out
 }
 

@@ -59,14 +59,15 @@ impl FromIterator<Ext> for ExtColumn {
 #[must_use]
 pub fn eq_table(isa: Isa, point: &[Ext], factor: Ext) -> ExtColumn {
     let mut table = ExtColumn::zeros(1 << point.len());
-    table.c0[0] = factor.c0;
-    table.c1[0] = factor.c1;
+    if let (Some(c0), Some(c1)) = (table.c0.first_mut(), table.c1.first_mut()) {
+        (*c0, *c1) = (factor.c0, factor.c1);
+    }
     // From the last variable to the first: every new bit is above those that are there.
     for (bits, r) in point.iter().rev().enumerate() {
         let length = 1 << bits;
-        let (low0, high0) = table.c0.split_at_mut(length);
-        let (low1, high1) = table.c1.split_at_mut(length);
-        let [high0, high1] = [&mut high0[..length], &mut high1[..length]];
+        let (low0, rest0) = table.c0.split_at_mut(length);
+        let (low1, rest1) = table.c1.split_at_mut(length);
+        let [high0, high1] = [rest0, rest1].map(|rest| rest.split_at_mut(length).0);
         isa.run(length, EqStep { low: [low0, low1], high: [high0, high1], r: *r });
     }
     table
@@ -87,11 +88,11 @@ impl Kernel for EqStep<'_> {
         let [low0, low1] = self.low.map(L::chunks_mut);
         let [high0, high1] = self.high.map(L::chunks_mut);
         let r = ExtLanes::<L>::splat(self.r);
-        for i in 0..low0.len() {
-            let all = ExtLanes::load(&low0[i], &low1[i]);
+        for ((low0, low1), (high0, high1)) in low0.iter_mut().zip(low1).zip(high0.iter_mut().zip(high1)) {
+            let all = ExtLanes::<L>::load(low0, low1);
             let set = all.mul(r);
-            set.store(&mut high0[i], &mut high1[i]);
-            all.sub(set).store(&mut low0[i], &mut low1[i]);
+            set.store(high0, high1);
+            all.sub(set).store(low0, low1);
         }
     }
 }
@@ -109,11 +110,11 @@ pub fn evaluate(values: &[Ext], point: &[Ext]) -> Ext {
     values.resize(1 << point.len(), Ext::ZERO);
     for r in point {
         let half = values.len() / 2;
-        for i in 0..half {
-            let (low, high) = (values[i], values[i + half]);
-            values[i] = low + *r * (high - low);
+        let (low, high) = values.split_at_mut(half);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low += *r * (*high - *low);
         }
         values.truncate(half);
     }
-    values[0]
+    values.first().copied().unwrap_or_default()
 }

@@ -103,7 +103,11 @@ impl Prover<'_> {
         let lane_weights = self.lane_weights(tree);
         let source = self.sources().column(piece.site, column);
         let fold = |rows: std::ops::Range<usize>| {
-            fold_rows(self.isa, &source[rows.start * geometry.inner..rows.end * geometry.inner], &lane_weights)
+            fold_rows(
+                self.isa,
+                &source[rows.start * geometry.inner..rows.end * geometry.inner],
+                &lane_weights,
+            )
         };
         let mut values = fold(first..piece.first);
         values.extend(own);

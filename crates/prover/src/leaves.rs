@@ -227,7 +227,7 @@ impl<'t> Sources<'t> {
                 Table::Activation(exponent) => self.public.activations[&exponent].as_slice(),
                 _ => &[],
             };
-            for index in 0..1_usize << place.bits {
+            for (index, (c0, c1)) in places(&mut column, place).enumerate() {
                 let number = Ext::from_u64(index as u64);
                 let entry = match place.table {
                     Table::Range(_) | Table::Marked(_) => number,
@@ -241,8 +241,7 @@ impl<'t> Sources<'t> {
                     }
                 };
                 let leaf = own - entry;
-                column.c0[place.offset + index] = leaf.c0;
-                column.c1[place.offset + index] = leaf.c1;
+                (*c0, *c1) = (leaf.c0, leaf.c1);
             }
             if let Some(marked) = place.marked {
                 let entry = match place.table {
@@ -275,6 +274,15 @@ fn entry(place: &TablePlace, value: i64, is_marked: bool) -> usize {
         Some(marked) if is_marked => marked,
         _ => place.offset + value as usize,
     }
+}
+
+/// The leaves of a table.
+fn places<'c>(
+    column: &'c mut ExtColumn,
+    place: &TablePlace,
+) -> impl Iterator<Item = (&'c mut Base, &'c mut Base)> {
+    let range = place.offset..place.offset + (1 << place.bits);
+    column.c0[range.clone()].iter_mut().zip(&mut column.c1[range])
 }
 
 /// The sum of a proven tree.

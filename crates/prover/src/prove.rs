@@ -14,8 +14,8 @@ use verifier::channel::{Channel, Claim, Product, Product3, Reduced, TreeEnd, Val
 use verifier::layout::{Layout, Tensor, WORK_BITS};
 use verifier::merge::{combined, ends, group_weights, interval_weights};
 use verifier::public::{Public, Widths};
+use verifier::statement::statement;
 use verifier::vectors::{dot, eq_vector};
-use verifier::verify::statement;
 use verifier::{Proof, Reject, Unprovable, script};
 
 use crate::leaves::{Proven, Sources};
@@ -271,13 +271,6 @@ impl Channel for Prover<'_> {
 
     fn product(&mut self, claim: Ext, dimensions: &[usize], what: Product<'_>) -> Result<Reduced<2>, Reject> {
         let columns = self.pending.take().unwrap_or_else(|| self.columns(what));
-        if std::env::var_os("MAXWELL_CHECK").is_some() {
-            let sum: Ext = columns[0].iter().zip(columns[1].iter()).map(|(a, b)| a * b).sum();
-            if sum != claim {
-                let text = format!("{what:?}");
-                eprintln!("wrong sum {dimensions:?} {}", &text[..text.len().min(300)]);
-            }
-        }
         Ok(self.sumcheck(claim, dimensions, columns))
     }
 
@@ -297,27 +290,6 @@ impl Channel for Prover<'_> {
     }
 
     fn claim(&mut self, claim: Claim) {
-        if std::env::var_os("MAXWELL_CHECK").is_some() {
-            let lanes = self.public.dims.lanes();
-            let integers = &self.committed.integers()[claim.first * lanes..][..claim.hi.len() * lanes];
-            let found = dot(&claim.hi, &fold_rows(self.isa, integers, &claim.lo));
-            if found != claim.value {
-                eprintln!(
-                    "wrong {:?} first {} len {} messages {}\n{}",
-                    claim.tensor,
-                    claim.first,
-                    claim.hi.len(),
-                    self.messages.len(),
-                    std::backtrace::Backtrace::force_capture()
-                        .to_string()
-                        .lines()
-                        .filter(|l| l.contains("verifier::"))
-                        .take(4)
-                        .collect::<Vec<_>>()
-                        .join("\n")
-                );
-            }
-        }
         self.claims.push(claim);
     }
 

@@ -66,6 +66,21 @@ pub enum Unprovable {
 /// Why a proof does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reject {
+    /// The claim is about another model.
+    #[error("the claim is not about this model in this class of numerics")]
+    Model,
+    /// The claim contradicts itself, or its tokens.
+    #[error("the claim's {what} cannot be that of an honest run")]
+    Claim {
+        /// Which part.
+        what: &'static str,
+    },
+    /// The statement is too large for the level.
+    #[error("the proof would have only {bits} bits of security")]
+    Soundness {
+        /// What it would have.
+        bits: u32,
+    },
     /// Ranges wider than a table.
     #[error("the proof's ranges are not allowed")]
     Widths,

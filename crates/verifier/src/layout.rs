@@ -1,7 +1,7 @@
 //! Where everything stands: committed tensors one after the other in one stream, looked-up columns one after the other in trees,
 //! tables one after the other in one more tree. All follows from [`Public`] alone.
 
-use crate::public::{Dims, MAX_RANGE_BITS, NORM_ROW_COLUMNS, Public, Rounded, triangle};
+use crate::public::{Dims, MAX_RANGE_BITS, NORM_ROW_COLUMNS, Public, Rounded, quotient, triangle};
 
 /// Leaves of a lookup tree: 2^this at most.
 pub const TREE_BITS: u32 = 20;
@@ -200,7 +200,7 @@ impl Layout {
     pub fn new(public: &Public<'_>) -> Self {
         let (tables, table_bits) = tables(public);
         let mut layout = Self { tensors: Vec::new(), length: 0, trees: Vec::new(), tables, table_bits };
-        let counts = 1_usize.wrapping_shl(table_bits) / public.dims.lanes();
+        let counts = public.dims.groups(1_usize.wrapping_shl(table_bits));
         layout.place(Tensor::Counts, counts, public.dims.lanes());
         for (tensor, geometry) in tensors(public) {
             layout.place(tensor, geometry.a.saturating_mul(geometry.b), geometry.inner);
@@ -298,7 +298,8 @@ fn sites(public: &Public<'_>) -> Vec<(Site, Geometry)> {
 
 /// The rows of a site from `first` on that fit: scores are cut between positions only.
 fn fitting(site: Site, geometry: Geometry, first: usize, room: usize) -> usize {
-    let rows = geometry.a.saturating_mul(geometry.b).saturating_sub(first).min(room / geometry.inner.max(1));
+    let rows =
+        geometry.a.saturating_mul(geometry.b).saturating_sub(first).min(quotient(room, geometry.inner));
     if !matches!(site, Site::ScoreLow | Site::ScoreWeight) {
         return rows;
     }

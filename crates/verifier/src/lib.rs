@@ -5,7 +5,9 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`verify`] | the verdict |
-//! | [`proof`] | a proof and its bytes |
+//! | [`statement`] | what is proven, and what of a claim needs no proof |
+//! | [`soundness`] | how likely something false is accepted |
+//! | [`proof`], [`encoding`] | a proof and its bytes |
 //! | [`public`] | shapes, shifts and tables from model and claim |
 //! | [`layout`] | where committed tensors, looked-up columns and tables stand |
 //! | [`channel`] | one end of the protocol |
@@ -14,7 +16,22 @@
 //! | [`weights`] | all claims about weights |
 //! | [`vectors`] | small vectors of weights |
 
+#![deny(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::float_arithmetic
+)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an arm names the operations that are special; a new one takes the common way or is refused by the last arm"
+)]
+
 pub mod channel;
+pub mod encoding;
 pub mod error;
 pub mod layout;
 pub mod merge;
@@ -22,6 +39,8 @@ pub mod ops;
 pub mod proof;
 pub mod public;
 pub mod script;
+pub mod soundness;
+pub mod statement;
 pub mod vectors;
 pub mod verify;
 pub mod weights;

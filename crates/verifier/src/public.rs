@@ -120,6 +120,24 @@ impl Dims {
         1_usize.wrapping_shl(self.lane_bits)
     }
 
+    /// Groups of lanes in so many integers.
+    #[must_use]
+    pub const fn groups(&self, integers: usize) -> usize {
+        integers.wrapping_shr(self.lane_bits)
+    }
+
+    /// Groups of lanes in a head.
+    #[must_use]
+    pub const fn groups_per_head(&self) -> usize {
+        self.groups(self.head_dim)
+    }
+
+    /// Query heads that share keys and values.
+    #[must_use]
+    pub fn heads_per_key(&self) -> usize {
+        quotient(self.heads, self.kv_heads).max(1)
+    }
+
     /// Query heads of all blocks, padded.
     #[must_use]
     pub const fn all_heads(&self) -> usize {
@@ -137,6 +155,12 @@ impl Dims {
     pub const fn norm_rows(&self) -> usize {
         self.padded(self.blocks.saturating_mul(self.positions).saturating_mul(2).saturating_add(self.sampled))
     }
+}
+
+/// `a / b`; nothing goes into nothing.
+#[must_use]
+pub fn quotient(a: usize, b: usize) -> usize {
+    a.checked_div(b).unwrap_or(0)
 }
 
 /// Cells before the row of a position: `0 + 1 + .. + (position - 1)` and as many more.

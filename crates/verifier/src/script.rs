@@ -9,7 +9,7 @@ use crate::channel::{Channel, Claim, Product, Rows, TreeEnd, Value};
 use crate::error::Reject;
 use crate::layout::{Piece, Site, Table, TablePlace, Tensor, bias_of, table_of};
 use crate::ops;
-use crate::public::{Public, Rounded};
+use crate::public::{Public, Rounded, quotient};
 use crate::vectors::{cut, dot, dot_integers, eq_vector, outer, power_of_two, total};
 
 /// The steps' state.
@@ -87,7 +87,7 @@ impl<C: Channel> Script<'_, C> {
             below *= end.sum.denominator;
         }
         let (left, right) = (above * table.sum.denominator, table.sum.numerator * below);
-        if left == right { Ok(()) } else { Err(Reject::NotInTable) }
+        if !self.channel.verifies() || left == right { Ok(()) } else { Err(Reject::NotInTable) }
     }
 
     /// The leaves of the tables' tree: counts are committed, entries are public.
@@ -162,7 +162,7 @@ impl<C: Channel> Script<'_, C> {
     fn tag_sum(&self, piece: &Piece, weights: &[Ext], lane_weights: &[Ext]) -> Ext {
         let public = self.public();
         let lanes = public.dims.lanes();
-        let groups = (piece.geometry.inner / lanes).max(1);
+        let groups = public.dims.groups(piece.geometry.inner);
         if piece.site == Site::ScoreLow {
             let tag = |head| table_of(public, piece.site, ops::attention::block_of(public, head)).tag();
             let tags: Vec<Ext> = (0..groups)
@@ -176,7 +176,7 @@ impl<C: Channel> Script<'_, C> {
             return weights.chunks(groups).map(|row| dot(row, &tags)).sum();
         }
         let rows = weights.chunks(groups).enumerate().map(|(row, weights)| {
-            let block = piece.first.saturating_add(row) / piece.geometry.b.max(1);
+            let block = quotient(piece.first.saturating_add(row), piece.geometry.b);
             total(weights) * Ext::from_signed(table_of(public, piece.site, block).tag())
         });
         rows.sum()
@@ -185,7 +185,7 @@ impl<C: Channel> Script<'_, C> {
     /// What the second limbs of a piece's wide rows add to its narrow values.
     fn wide(&mut self, piece: &Piece, weights: &[Ext], lanes: &[Ext]) -> Result<Ext, Reject> {
         let Site::Out(op) = piece.site else { return Ok(Ext::ZERO) };
-        let groups = (piece.geometry.inner / self.public().dims.lanes()).max(1);
+        let groups = self.public().dims.groups(piece.geometry.inner);
         let (mut first, mut hi) = (0_usize, Vec::new());
         for row in self.public().widths.wide_rows(op) {
             let row = usize::try_from(*row).unwrap_or(usize::MAX);
@@ -209,7 +209,7 @@ impl<C: Channel> Script<'_, C> {
         let first = place.offset.saturating_add(piece.first.saturating_mul(place.inner));
         let claim = Claim {
             tensor,
-            first: first / self.public().dims.lanes(),
+            first: self.public().dims.groups(first),
             hi: weights.to_vec(),
             lo: lanes.to_vec(),
             value,
@@ -227,11 +227,11 @@ impl<C: Channel> Script<'_, C> {
         value: Ext,
     ) -> Result<At, Reject> {
         let geometry = piece.geometry;
-        let groups = (geometry.inner / self.public().dims.lanes()).max(1);
+        let groups = self.public().dims.groups(geometry.inner);
         let end = piece.first.saturating_add(piece.rows);
         let (first, blocks, from, positions, before) = if geometry.a > 1 {
             let b = geometry.b.max(1);
-            let first = piece.first / b;
+            let first = quotient(piece.first, b);
             let blocks = end.div_ceil(b).saturating_sub(first);
             (first, blocks, 0, b, piece.first.saturating_sub(first.saturating_mul(b)))
         } else {
@@ -343,7 +343,7 @@ impl<C: Channel> Script<'_, C> {
     ) -> Result<Ext, Reject> {
         let place = self.channel.layout().tensor(tensor);
         let first = place.offset.saturating_add(first.saturating_mul(place.inner));
-        let first = first / self.public().dims.lanes();
+        let first = self.public().dims.groups(first);
         let mut claim = Claim { tensor, first, hi, lo: lanes.to_vec(), value: Ext::ZERO };
         claim.value = match known {
             Some(value) => value,
@@ -374,8 +374,8 @@ impl<C: Channel> Script<'_, C> {
 
 /// The weights of a piece's groups among those of its tree.
 fn own_weights<'w>(piece: &Piece, weights: &'w [Ext], lanes: usize) -> &'w [Ext] {
-    let first = piece.offset / lanes.max(1);
-    let count = piece.rows.saturating_mul(piece.geometry.inner) / lanes.max(1);
+    let first = quotient(piece.offset, lanes);
+    let count = quotient(piece.rows.saturating_mul(piece.geometry.inner), lanes);
     weights.get(first..first.saturating_add(count)).unwrap_or_default()
 }
 

@@ -14,36 +14,29 @@ use crate::error::Reject;
 use crate::layout::{Layout, WORK_BITS};
 use crate::merge::{combined, ends, group_weights, interval_weights, weight_at};
 use crate::proof::Proof;
-use crate::public::{Public, Widths};
-use crate::script;
+use crate::public::Public;
+use crate::soundness::{LEAST_BITS, Soundness};
 use crate::vectors::{cut, dot, eq_vector};
 use crate::weights::first_wrong;
+use crate::{script, statement};
 
-/// What is said before anything else. Names the version of the protocol.
-#[must_use]
-pub fn statement(claim: &ModelClaim, widths: &Widths) -> Vec<u8> {
-    let mut bytes = b"maxwell inference proof 1".to_vec();
-    bytes.extend(widths.unsigned);
-    for rows in &widths.wide {
-        bytes.extend(u32::try_from(rows.len()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
-    }
-    bytes.extend(claim.encode());
-    bytes
-}
-
-/// Accepts a proof that the model, on the claim's prompt with its settings, gives the claim's tokens and fingerprints. What a
-/// claim says about itself (seed, finish reason, text) is checked elsewhere; it is part of the statement here.
+/// Accepts a proof that the model, on the claim's prompt with its settings and seed, gives the claim's tokens, text, end and
+/// fingerprints. This is mode a: whoever verifies holds the weights, and reads each once.
 ///
 /// # Errors
 /// [`Reject`]: the first thing that does not hold.
-pub fn verify(model: &Model, claim: &ModelClaim, proof: &Proof) -> Result<(), Reject> {
+pub fn verify(model: &Model, claim: &ModelClaim, proof: &Proof) -> Result<Soundness, Reject> {
+    statement::check(model, claim)?;
     let public = Public::new(model, claim, proof.widths.clone())?;
     if !public.widths.are_allowed(&public.dims) {
         return Err(Reject::Widths);
     }
     let layout = Layout::new(&public);
-    let mut transcript = Transcript::new(&statement(claim, &proof.widths));
+    let soundness = Soundness::of(&public.dims, &layout, proof.messages.len());
+    if soundness.bits() < LEAST_BITS {
+        return Err(Reject::Soundness { bits: soundness.bits() });
+    }
+    let mut transcript = Transcript::new(&statement::statement(claim, &proof.widths));
     transcript.absorb(Label::Commitment, &proof.root);
     let mut reader =
         Reader { public, layout, proof, transcript, read: 0, claims: Vec::new(), weights: Vec::new() };
@@ -54,7 +47,7 @@ pub fn verify(model: &Model, claim: &ModelClaim, proof: &Proof) -> Result<(), Re
     }
     match first_wrong(model, &reader.weights) {
         Some(matrix) => Err(Reject::Weights { matrix: name(matrix) }),
-        None => Ok(()),
+        None => Ok(soundness),
     }
 }
 
@@ -110,7 +103,7 @@ impl Reader<'_> {
     /// All claims about the stream, and its opening.
     fn merge(&mut self) -> Result<(), Reject> {
         let dims = self.public.dims;
-        let (lanes, groups) = (dims.lanes(), self.layout.length / dims.lanes());
+        let (lanes, groups) = (dims.lanes(), dims.groups(self.layout.length));
         let gamma = self.draw(Label::Batching);
         let claims = std::mem::take(&mut self.claims);
         let mut value = combined(&claims, gamma);

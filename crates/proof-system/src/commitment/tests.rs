@@ -99,18 +99,39 @@ fn a_change_of_any_part_is_refused_by_name() {
     let root = committed.root();
     assert_eq!(verified(&root, SHAPE, claim, &opening), Ok(()));
     assert_eq!(verified(&root, SHAPE, claim + Ext::ONE, &opening), Err(Reject::Claim));
-    let cases: Vec<(Box<dyn Fn(&mut Opening)>, Reject)> = vec![
+    type Change = Box<dyn Fn(&mut Opening)>;
+    let cases: Vec<(Change, Reject)> = vec![
         (Box::new(|o| o.row[3] += Ext::ONE), Reject::Claim),
-        (Box::new(|o| drop(o.row.pop())), Reject::RowLength { found: 31 }),
+        (
+            Box::new(|o| {
+                o.row.pop();
+            }),
+            Reject::RowLength { found: 31 },
+        ),
         (Box::new(|o| o.row.push(Ext::ZERO)), Reject::RowLength { found: 33 }),
         (Box::new(|o| o.work += 1), Reject::Work),
-        (Box::new(|o| drop(o.columns.pop())), Reject::Columns { found: 11 }),
+        (
+            Box::new(|o| {
+                o.columns.pop();
+            }),
+            Reject::Columns { found: 11 },
+        ),
         (Box::new(|o| o.columns.push(o.columns[0].clone())), Reject::Columns { found: 13 }),
         (Box::new(|o| o.columns[2].elements[5] += Base::ONE), Reject::Path { query: 2 }),
-        (Box::new(|o| drop(o.columns[2].elements.pop())), Reject::ColumnShape { query: 2 }),
+        (
+            Box::new(|o| {
+                o.columns[2].elements.pop();
+            }),
+            Reject::ColumnShape { query: 2 },
+        ),
         (Box::new(|o| o.columns[2].elements.push(Base::ZERO)), Reject::ColumnShape { query: 2 }),
         (Box::new(|o| o.columns[4].path[0][0] ^= 1), Reject::Path { query: 4 }),
-        (Box::new(|o| drop(o.columns[4].path.pop())), Reject::ColumnShape { query: 4 }),
+        (
+            Box::new(|o| {
+                o.columns[4].path.pop();
+            }),
+            Reject::ColumnShape { query: 4 },
+        ),
         (Box::new(|o| o.columns.swap(0, 1)), Reject::Path { query: 0 }),
     ];
     for (change, expected) in cases {

@@ -118,9 +118,8 @@ fn codeword(row: &[Ext], shape: Shape) -> Vec<Ext> {
     let cell = |column: usize| {
         let element = row.get(column).copied().unwrap_or_default();
         let mut cell = [Base::ZERO; GROUP_ROWS];
-        if let [c0, c1, ..] = &mut cell {
-            (*c0, *c1) = (element.c0, element.c1);
-        }
+        let [c0, c1, ..] = &mut cell;
+        (*c0, *c1) = (element.c0, element.c1);
         cell
     };
     Twiddles::new(shape.codeword_bits()).encode(cell, &mut out, Isa::best());

@@ -69,12 +69,6 @@ impl<L: Lanes> ExtLanes<L> {
         Self { c0: self.c0.mul(other.c0).add(top), c1: self.c0.mul(other.c1).add(self.c1.mul(other.c0)) }
     }
 
-    /// Times elements of the base field.
-    #[inline(always)]
-    pub(crate) fn mul_base(self, other: L) -> Self {
-        Self { c0: self.c0.mul(other), c1: self.c1.mul(other) }
-    }
-
     #[inline(always)]
     pub(crate) fn sum(self) -> Ext {
         Ext::new(self.c0.sum(), self.c1.sum())

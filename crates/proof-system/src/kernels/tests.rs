@@ -48,12 +48,10 @@ impl Kernel for Inner<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) -> Ext {
-        let columns = [self.a[0], self.a[1], self.b[0], self.b[1]].map(L::chunks);
+        let [a, b] = [self.a, self.b].map(|column| column.map(L::chunks));
         let mut sum = ExtLanes::<L>::splat(Ext::ZERO);
-        for i in 0..columns[0].len() {
-            let a = ExtLanes::load(&columns[0][i], &columns[1][i]);
-            let b = ExtLanes::<L>::load(&columns[2][i], &columns[3][i]);
-            sum = sum.add(a.mul(b));
+        for ((a0, a1), (b0, b1)) in a[0].iter().zip(a[1]).zip(b[0].iter().zip(b[1])) {
+            sum = sum.add(ExtLanes::load(a0, a1).mul(ExtLanes::<L>::load(b0, b1)));
         }
         sum.sum()
     }

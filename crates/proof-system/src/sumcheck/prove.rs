@@ -90,7 +90,7 @@ fn message<const K: usize>(low: [[&[Base]; 2]; K], high: [[&[Base]; 2]; K], isa:
 }
 
 /// A part of each column; one half may be all zero, and is then empty.
-fn cut<'a, const K: usize>(halves: [[&'a [Base]; 2]; K], from: usize, to: usize) -> [[&'a [Base]; 2]; K] {
+fn cut<const K: usize>(halves: [[&[Base]; 2]; K], from: usize, to: usize) -> [[&[Base]; 2]; K] {
     halves.map(|half| half.map(|c| &c[from.min(c.len())..to.min(c.len())]))
 }
 

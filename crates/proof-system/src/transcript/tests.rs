@@ -9,7 +9,8 @@ fn drawn(transcript: &mut Transcript) -> Ext {
 
 #[test]
 fn every_message_label_and_order_changes_the_challenge() {
-    let said: Vec<Box<dyn Fn(&mut Transcript)>> = vec![
+    type Said = Box<dyn Fn(&mut Transcript)>;
+    let said: Vec<Said> = vec![
         Box::new(|_| ()),
         Box::new(|t| t.absorb(Label::Claims, b"ab")),
         Box::new(|t| t.absorb(Label::Commitment, b"ab")),

@@ -14,7 +14,7 @@ use protocol::id::{ClientSeed, Nonce};
 use protocol::settings::SamplingSettings;
 
 /// An engine for a synthetic model.
-pub fn engine(synthetic: &SyntheticModel) -> Engine {
+pub(crate) fn engine(synthetic: &SyntheticModel) -> Engine {
     let file = read_gguf(Arc::new(synthetic.gguf())).expect("synthetic models are whole");
     let accumulate = KernelAccumulate::new(Isa::best());
     let formats = calibrate_file(&file, &accumulate, &mut |_| {}).expect("bounds hold");
@@ -23,7 +23,7 @@ pub fn engine(synthetic: &SyntheticModel) -> Engine {
 }
 
 /// An honest greedy claim.
-pub fn claim(engine: &Engine, prompt_ids: Vec<u32>, max_tokens: u32) -> Claim {
+pub(crate) fn claim(engine: &Engine, prompt_ids: Vec<u32>, max_tokens: u32) -> Claim {
     let mut settings = SamplingSettings::greedy();
     settings.max_tokens = max_tokens;
     settings.stop_at_end = false;

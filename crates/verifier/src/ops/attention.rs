@@ -9,7 +9,7 @@ use proof_system::transcript::Label;
 use crate::channel::{Channel, Product, Value};
 use crate::error::Reject;
 use crate::layout::{Tensor, triangle_root};
-use crate::public::{Public, Rounded};
+use crate::public::{Public, Rounded, quotient};
 use crate::script::{At, Script};
 use crate::vectors::{cut, dot, eq_vector, outer, power_of_two, scaled, total};
 
@@ -20,7 +20,7 @@ pub const SCORE_LOW_BITS: u32 = 30;
 #[must_use]
 pub fn block_of(public: &Public<'_>, head: usize) -> usize {
     let dims = &public.dims;
-    (head / dims.heads.max(1)).min(dims.blocks.saturating_sub(1))
+    quotient(head, dims.heads).min(dims.blocks.saturating_sub(1))
 }
 
 /// A weight per cell from weights of positions.
@@ -55,7 +55,7 @@ pub fn at_heads<C: Channel>(
     heads: &[Ext],
 ) -> Result<Ext, Reject> {
     let lanes = script.public().dims.lanes();
-    let groups = heads.len() / lanes;
+    let groups = script.public().dims.groups(heads.len());
     let what = Product::Heads { tensor, from, rows, heads };
     let sum = script.channel.send(Value::Sum(what))?;
     let (point, [weight, folded]) = script.channel.product(sum, &[groups, lanes], what)?;
@@ -85,7 +85,7 @@ pub fn score_low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), 
     let score = low + high * power_of_two(SCORE_LOW_BITS) - distance - at.value;
 
     let dims = script.public().dims;
-    let per_head = (dims.head_dim / dims.lanes()).max(1);
+    let per_head = dims.groups_per_head();
     let dimensions = [dims.blocks, dims.heads, positions.len(), per_head, dims.lanes()];
     let what = Product::Scores { from, cells, heads: &heads };
     let (point, [query, key]) = script.channel.product(score, &dimensions, what)?;
@@ -96,7 +96,7 @@ pub fn score_low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), 
         eq_vector(own, count)
     };
     let [blocks, head_weights, position_weights, groups, lanes] = dimensions.map(&mut next);
-    let group = (dims.heads / dims.kv_heads.max(1)).max(1);
+    let group = dims.heads_per_key();
     let mut query_weights = Vec::new();
     let mut key_weights = Vec::new();
     let keys = keys_of(from, &position_weights, cells, dims.positions);
@@ -134,7 +134,7 @@ fn keys_of(from: usize, positions: &[Ext], cells: &[Ext], count: usize) -> Vec<E
 /// The channel's.
 pub fn one_peak<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
     let dims = script.public().dims;
-    let groups = dims.all_heads() / dims.lanes();
+    let groups = dims.groups(dims.all_heads());
     let mut draw = |count: usize| -> Vec<Ext> {
         let point: Vec<Ext> = (0..bits(count)).map(|_| script.channel.draw(Label::Batching)).collect();
         eq_vector(&point, count)
@@ -165,7 +165,7 @@ pub fn parity<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), Rej
 /// The channel's.
 pub fn mixed<C: Channel>(script: &mut Script<'_, C>, at: &At, is_gap: bool) -> Result<(), Reject> {
     let dims = script.public().dims;
-    let per_head = (dims.head_dim / dims.lanes()).max(1);
+    let per_head = dims.groups_per_head();
     let cut_at = at.group_point.len().saturating_sub(bits(per_head));
     let (head_point, element_point) = cut(&at.group_point, cut_at);
     let heads = eq_vector(head_point, dims.heads);
@@ -196,7 +196,7 @@ fn divided<C: Channel>(
     elements: [&[Ext]; 2],
 ) -> Result<Ext, Reject> {
     let dims = script.public().dims;
-    let (groups, lanes) = (dims.all_heads() / dims.lanes(), dims.lanes());
+    let (groups, lanes) = (dims.groups(dims.all_heads()), dims.lanes());
     let positions = at.rows.b.len();
     let what = Product::MixedSums { rows: &at.rows, heads, elements };
     let value = script.channel.send(Value::Sum(what))?;
@@ -229,7 +229,7 @@ fn weighted<C: Channel>(
     value: Ext,
 ) -> Result<(), Reject> {
     let dims = script.public().dims;
-    let (groups, lanes) = (dims.all_heads() / dims.lanes(), dims.lanes());
+    let (groups, lanes) = (dims.groups(dims.all_heads()), dims.lanes());
     let keys = at.rows.from.saturating_add(at.rows.b.len());
     let what = Product::Mixed { rows: &at.rows, heads, elements };
     let (point, [values, weights]) = script.channel.product(value, &[keys, groups, lanes], what)?;
@@ -238,7 +238,7 @@ fn weighted<C: Channel>(
     let own = eq_vector(key_point, keys);
     let (group_weights, lane_weights) = (eq_vector(group_point, groups), eq_vector(lane_point, lanes));
     let all = outer(&group_weights, &lane_weights);
-    let group = (dims.heads / dims.kv_heads.max(1)).max(1);
+    let group = dims.heads_per_key();
     let mut hi = Vec::new();
     let mut of_keys = own.clone();
     of_keys.resize(dims.positions, Ext::ZERO);

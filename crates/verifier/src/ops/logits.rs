@@ -65,7 +65,7 @@ pub fn chosen<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
     let gamma = script.channel.draw(Label::Batching);
     let rows = gamma.powers(dims.sampled);
     let value = largest(script, 0, &rows)?;
-    let (groups, lanes) = (dims.padded(dims.width) / dims.lanes(), dims.lanes());
+    let (groups, lanes) = (dims.groups(dims.padded(dims.width)), dims.lanes());
     let what = Product::Chosen { rows: &rows };
     let (point, [weight, normed]) = script.channel.product(value, &[dims.sampled, groups, lanes], what)?;
     let (row_point, rest) = cut(&point, bits(dims.sampled));

@@ -57,7 +57,7 @@ pub fn products<C: Channel>(
     value: Ext,
 ) -> Result<(), Reject> {
     let lanes = script.public().dims.lanes();
-    let groups = input_width(script.public(), matrix) / lanes;
+    let groups = script.public().dims.groups(input_width(script.public(), matrix));
     let blocks = rows.a.len();
     let what = Product::Matmul { matrix, rows, out };
     let (point, [weights, input]) = script.channel.product(value, &[blocks, groups, lanes], what)?;

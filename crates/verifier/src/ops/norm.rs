@@ -140,7 +140,7 @@ fn embedded_sum<C: Channel>(script: &Script<'_, C>, first: usize, rows: &[Ext], 
 /// The channel's.
 pub fn scalars<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
     let dims = script.public().dims;
-    let (groups, lanes) = (dims.norm_rows() / dims.lanes(), dims.lanes());
+    let (groups, lanes) = (dims.groups(dims.norm_rows()), dims.lanes());
     let mut draw =
         |count: usize| -> Vec<Ext> { (0..count).map(|_| script.channel.draw(Label::Batching)).collect() };
     let group_weights = eq_vector(&draw(bits(groups)), groups);
@@ -207,7 +207,7 @@ fn set(factors: &mut [Ext], first: usize, values: &[Ext]) {
 fn square_sum<C: Channel>(script: &mut Script<'_, C>, op: Rounded, rows: &[Ext]) -> Result<Ext, Reject> {
     let geometry = rounded_geometry(&script.public().dims, op);
     let lanes = script.public().dims.lanes();
-    let groups = geometry.inner / lanes.max(1);
+    let groups = script.public().dims.groups(geometry.inner);
     let what = Product::Squares { op, rows };
     let sum = script.channel.send(Value::Sum(what))?;
     let dimensions = [geometry.a, geometry.b, groups, lanes];
@@ -229,7 +229,7 @@ fn square_sum<C: Channel>(script: &mut Script<'_, C>, op: Rounded, rows: &[Ext])
 /// The channel's.
 pub fn reciprocals<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
     let dims = script.public().dims;
-    let (groups, lanes) = (dims.norm_rows() / dims.lanes(), dims.lanes());
+    let (groups, lanes) = (dims.groups(dims.norm_rows()), dims.lanes());
     let gamma = script.channel.draw(Label::Batching);
     let claims = std::mem::take(&mut script.reciprocals);
     let mut weights = vec![Ext::ZERO; dims.norm_rows()];

@@ -8,7 +8,7 @@ use proof_system::sumcheck::bits;
 use crate::channel::{Channel, Product, Rows};
 use crate::error::Reject;
 use crate::ops::matmul::products;
-use crate::public::{Matrix, Public, Rounded};
+use crate::public::{Matrix, Public, Rounded, quotient};
 use crate::script::{At, Script};
 use crate::vectors::{cut, dot, eq_vector, outer};
 
@@ -21,10 +21,10 @@ pub fn low<C: Channel>(script: &mut Script<'_, C>, op: Rounded, at: &At) -> Resu
     let matrix = if is_query { Matrix::Query } else { Matrix::Key };
     let value = script.unrounded(op, at)?;
     let dims = script.public().dims;
-    let per_head = (dims.head_dim / dims.lanes()).max(1);
+    let per_head = dims.groups_per_head();
     let (head_point, element_point) =
         cut(&at.group_point, at.group_point.len().saturating_sub(bits(per_head)));
-    let heads = eq_vector(head_point, (at.groups.len() / per_head).max(1));
+    let heads = eq_vector(head_point, quotient(at.groups.len(), per_head));
     let elements = outer(&eq_vector(element_point, per_head), &at.lanes);
     let weights = rotated_weights(script.public(), is_query, &at.rows, &elements);
     let positions = at.rows.b.len();
