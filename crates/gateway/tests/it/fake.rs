@@ -473,12 +473,13 @@ pub(crate) struct Gateway {
     pub(crate) link: Link,
     /// Makes all writes of the log fail.
     pub(crate) disk_is_broken: Arc<AtomicBool>,
-    folder: TempDir,
+    folder: PathBuf,
+    _temporary: Option<TempDir>,
 }
 
-const STORE: StoreOptions =
-    StoreOptions { segment_bytes: 1 << 20, segments_max: 4, pending_bytes_max: 1 << 20 };
-const STORE_KEY: [u8; 32] = [8; 32];
+pub(crate) const STORE: StoreOptions =
+    StoreOptions { segment_bytes: 1 << 20, segments_max: 16, pending_bytes_max: 1 << 20 };
+pub(crate) const STORE_KEY: [u8; 32] = [8; 32];
 /// Below one group, so that a gateway starts fast.
 const SMALL: usize = 5000;
 
@@ -487,7 +488,18 @@ impl Gateway {
     pub(crate) async fn new(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let weights = weights(SMALL);
-        let (link, server) = Link::start(&weights, &weights, limits(SMALL));
+        let link = Link::start(&weights, &weights, limits(SMALL));
+        let gateway = Self::on(folder.path(), setup, link).await;
+        Self { _temporary: Some(folder), ..gateway }
+    }
+
+    /// Starts one on a folder that outlives it. It leaves no process behind if it is killed itself.
+    pub(crate) async fn at(folder: &Path, setup: Setup) -> Self {
+        Self::on(folder, setup, Link::without_process(&weights(SMALL), limits(SMALL))).await
+    }
+
+    async fn on(folder: &Path, setup: Setup, (link, server): (Link, FakeServer)) -> Self {
+        let weights = weights(SMALL);
         let entry = entry(GroupTree::of(&weights).head);
         let config = ServiceConfig {
             tokenizer: open_tokenizer(&bundle(), &entry).unwrap(),
@@ -505,7 +517,7 @@ impl Gateway {
             egress: setup.egress,
             unverifiable: setup.unverifiable,
         };
-        let store = folder.path().join("log");
+        let store = folder.join("log");
         let (commands, mode) = (link.commands.clone(), link.mode.clone());
         let disk_is_broken = Arc::new(AtomicBool::new(false));
         let broken = Arc::clone(&disk_is_broken);
@@ -515,12 +527,15 @@ impl Gateway {
             Service::start(config, Log::new(store).unwrap(), commands, mode).unwrap()
         });
         let service = service.await.unwrap();
-        let lease_path = folder.path().join("lease");
+        let lease_path = folder.join("lease");
+        // An earlier one that was killed has left its socket.
+        let _ = std::fs::remove_file(&lease_path);
         let leases = UnixListener::bind(&lease_path).unwrap();
         tokio::spawn(lease_server::serve(leases, Arc::clone(&service), 0));
         let mut other_lease_paths = Vec::new();
         for seat in 1..setup.recomputers.names.len() {
-            let path = folder.path().join(format!("lease-{seat}"));
+            let path = folder.join(format!("lease-{seat}"));
+            let _ = std::fs::remove_file(&path);
             tokio::spawn(lease_server::serve(UnixListener::bind(&path).unwrap(), Arc::clone(&service), seat));
             other_lease_paths.push(path);
         }
@@ -533,6 +548,7 @@ impl Gateway {
         let (with, under) = (Arc::clone(&service), Arc::clone(&access));
         let listening =
             tokio::spawn(listen::serve(listener, routes, with, under, setup.connections_max, stages));
+        let folder = folder.to_owned();
         Self {
             service,
             access,
@@ -545,21 +561,26 @@ impl Gateway {
             listening,
             disk_is_broken,
             folder,
+            _temporary: None,
         }
     }
 
     /// Starts one, and brings its server up.
     pub(crate) async fn serving(setup: Setup) -> Self {
-        let mut gateway = Self::new(setup).await;
-        gateway.server.boot().await;
-        gateway.link.reaches(Mode::Serving).await;
-        gateway
+        Self::new(setup).await.booted().await
+    }
+
+    /// Brings its server up.
+    pub(crate) async fn booted(mut self) -> Self {
+        self.server.boot().await;
+        self.link.reaches(Mode::Serving).await;
+        self
     }
 
     /// What the log holds by now. Reads a copy, since the gateway keeps the log to itself.
     pub(crate) fn records(&self) -> Vec<Record> {
         let copy = tempfile::tempdir().unwrap();
-        for file in std::fs::read_dir(self.folder.path().join("log")).unwrap() {
+        for file in std::fs::read_dir(self.folder.join("log")).unwrap() {
             let file = file.unwrap();
             std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
         }

@@ -3,6 +3,7 @@
 mod api;
 mod breakable_disk;
 mod client;
+mod crash;
 mod detection;
 mod fake;
 mod link;
