@@ -111,7 +111,7 @@ impl Refusal {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if matches!(self.reason, Rejected::BodyTooLarge | Rejected::BodyLate) {
+        if matches!(self.reason, Rejected::BodyTooLarge | Rejected::BodyLate | Rejected::BodyRoom) {
             // The rest of the body is not read, so nothing can follow it.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -156,10 +156,12 @@ impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         let (reason, status) = match error {
             BodyError::TooLarge => (Rejected::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::NoRoom => (Rejected::BodyRoom, StatusCode::SERVICE_UNAVAILABLE),
             BodyError::Idle(_) | BodyError::Slow(_) => (Rejected::BodyLate, StatusCode::REQUEST_TIMEOUT),
             BodyError::Broken => (Rejected::BadRequest, StatusCode::BAD_REQUEST),
         };
-        Self::new(reason, status, error.to_string())
+        let retry_after_s = (error == BodyError::NoRoom).then_some(1);
+        Self { retry_after_s, ..Self::new(reason, status, error.to_string()) }
     }
 }
 
@@ -229,7 +231,7 @@ fn show_limit(headers: &mut HeaderMap, what: &str, left: &Left) {
 async fn start(app: &App, client: Client, request: Request, chat: bool) -> Result<Started, Refusal> {
     app.access.take_request(client)?;
     let (head, body) = request.into_parts();
-    let body = read_body(&head.headers, body, app.access.timeouts()).await?;
+    let body = read_body(&head.headers, body, app.access.timeouts(), app.access.body_room()).await?;
     let key = head.headers.get(IDEMPOTENCY_HEADER).map(HeaderValue::as_bytes);
     let begun = key.map(|key| app.service.retries().begin(client, key, u8::from(chat), &body));
     let keyed = match begun.transpose()? {

@@ -72,6 +72,8 @@ pub enum Rejected {
     BodyTooLarge,
     /// The body did not come in time.
     BodyLate,
+    /// The bodies of others take all the room.
+    BodyRoom,
     /// Not a request that is understood.
     BadRequest,
     /// A path, method or model that is not here.
@@ -94,13 +96,14 @@ pub enum Rejected {
 
 impl Rejected {
     /// All of them, in order.
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::ApiKey,
         Self::RequestRate,
         Self::TokenRate,
         Self::TokensTooMany,
         Self::BodyTooLarge,
         Self::BodyLate,
+        Self::BodyRoom,
         Self::BadRequest,
         Self::NotHere,
         Self::Full,
@@ -121,6 +124,7 @@ impl Rejected {
             Self::TokensTooMany => "tokens_too_many",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyLate => "body_late",
+            Self::BodyRoom => "body_room",
             Self::BadRequest => "bad_request",
             Self::NotHere => "not_here",
             Self::Full => "full",
@@ -242,8 +246,8 @@ mod tests {
             (0..times).for_each(|_| metrics.reject(reason));
         }
         let counts: Vec<u64> = metrics.rejected.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        assert_eq!(counts, (0..15).collect::<Vec<u64>>());
+        assert_eq!(counts, (0..16).collect::<Vec<u64>>());
         let names: std::collections::BTreeSet<_> = Rejected::ALL.map(Rejected::name).into_iter().collect();
-        assert_eq!(names.len(), 15);
+        assert_eq!(names.len(), 16);
     }
 }

@@ -180,7 +180,7 @@ impl PassThrough {
         self.metrics.reject(reason);
         let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
         let mut response = (status, axum::Json(error_json(message, kind, None))).into_response();
-        if matches!(reason, Rejected::BodyTooLarge | Rejected::BodyLate) {
+        if matches!(reason, Rejected::BodyTooLarge | Rejected::BodyLate | Rejected::BodyRoom) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -200,6 +200,7 @@ impl PassThrough {
     fn refuse_body(&self, error: BodyError) -> Response {
         let (reason, status) = match error {
             BodyError::TooLarge => (Rejected::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::NoRoom => (Rejected::BodyRoom, StatusCode::SERVICE_UNAVAILABLE),
             BodyError::Idle(_) | BodyError::Slow(_) => (Rejected::BodyLate, StatusCode::REQUEST_TIMEOUT),
             BodyError::Broken => (Rejected::BadRequest, StatusCode::BAD_REQUEST),
         };
@@ -414,7 +415,7 @@ async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Resp
     if let Err(refused) = pass.access.take_request(client) {
         return pass.refuse_limit(refused);
     }
-    let body = match read_body(&head.headers, body, pass.access.timeouts()).await {
+    let body = match read_body(&head.headers, body, pass.access.timeouts(), pass.access.body_room()).await {
         Ok(body) => body,
         Err(error) => return pass.refuse_body(error),
     };
@@ -433,7 +434,7 @@ async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Resp
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let request = passed_request_digest(head.method.as_str(), path, &body, &pass.nonces.nonce(tag));
     let known = client != Client::Anybody;
-    let sent = tokio::time::timeout(pass.config.head_within, pass.send(&head, body, known)).await;
+    let sent = tokio::time::timeout(pass.config.head_within, pass.send(&head, body.bytes(), known)).await;
     let passage = Passage { tag, request, request_bytes, client, _slot: slot };
     let (status, message) = match sent {
         Ok(Ok((answer, task))) => {

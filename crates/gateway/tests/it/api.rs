@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod egress;
+mod endurance;
 mod epochs;
 mod leases;
 mod limits;

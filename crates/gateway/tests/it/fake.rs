@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use gateway::access::{Access, AccessRules, Timeouts};
 use gateway::api_keys::{ApiKey, ApiKeys, KeyDigest};
+use gateway::body::ALL_BODIES_BYTES;
 use gateway::entropy::EntropyError;
 use gateway::governor::GovernorPolicy;
 use gateway::http::router;
@@ -440,6 +441,8 @@ pub(crate) struct Setup {
     pub(crate) keys: Vec<(&'static str, Rates)>,
     pub(crate) timeouts: Timeouts,
     pub(crate) connections_max: usize,
+    /// For all bodies together.
+    pub(crate) body_room_bytes: usize,
 }
 
 impl Default for Setup {
@@ -455,6 +458,7 @@ impl Default for Setup {
             keys: Vec::new(),
             timeouts: Timeouts { head: FOREVER, body_idle: FOREVER, body_total: FOREVER },
             connections_max: 1000,
+            body_room_bytes: ALL_BODIES_BYTES,
         }
     }
 }
@@ -473,6 +477,8 @@ pub(crate) struct Gateway {
     pub(crate) link: Link,
     /// Makes all writes of the log fail.
     pub(crate) disk_is_broken: Arc<AtomicBool>,
+    /// Lets half a write through, and then none.
+    pub(crate) disk_is_full: Arc<AtomicBool>,
     folder: PathBuf,
     _temporary: Option<TempDir>,
 }
@@ -520,9 +526,10 @@ impl Gateway {
         let store = folder.join("log");
         let (commands, mode) = (link.commands.clone(), link.mode.clone());
         let disk_is_broken = Arc::new(AtomicBool::new(false));
-        let broken = Arc::clone(&disk_is_broken);
+        let disk_is_full = Arc::new(AtomicBool::new(false));
+        let (broken, full) = (Arc::clone(&disk_is_broken), Arc::clone(&disk_is_full));
         let service = tokio::task::spawn_blocking(move || {
-            let disk = Box::new(BreakableDisk::open(&store, broken).unwrap());
+            let disk = Box::new(BreakableDisk::open(&store, broken, full).unwrap());
             let (store, _) = Store::open_on(disk, &StoreKey::from_bytes(STORE_KEY), STORE).unwrap();
             Service::start(config, Log::new(store).unwrap(), commands, mode).unwrap()
         });
@@ -542,7 +549,8 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let keys = (!setup.keys.is_empty()).then(|| api_keys(&setup.keys));
-        let access = Access::new(AccessRules { keys, rates: Rates::default(), timeouts: setup.timeouts });
+        let rules = AccessRules { keys, rates: Rates::default(), timeouts: setup.timeouts };
+        let access = Access::with_room(rules, setup.body_room_bytes);
         let routes = router(Arc::clone(&service), Arc::clone(&access));
         let (stage, stages) = watch::channel(Stage::Open);
         let (with, under) = (Arc::clone(&service), Arc::clone(&access));
@@ -560,6 +568,7 @@ impl Gateway {
             stage,
             listening,
             disk_is_broken,
+            disk_is_full,
             folder,
             _temporary: None,
         }
@@ -577,14 +586,22 @@ impl Gateway {
         self
     }
 
-    /// What the log holds by now. Reads a copy, since the gateway keeps the log to itself.
-    pub(crate) fn records(&self) -> Vec<Record> {
+    /// A folder as a kill would leave it now.
+    pub(crate) fn copied(&self) -> TempDir {
         let copy = tempfile::tempdir().unwrap();
+        std::fs::create_dir(copy.path().join("log")).unwrap();
         for file in std::fs::read_dir(self.folder.join("log")).unwrap() {
             let file = file.unwrap();
-            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+            std::fs::copy(file.path(), copy.path().join("log").join(file.file_name())).unwrap();
         }
-        let (store, _) = Store::open(copy.path(), &StoreKey::from_bytes(STORE_KEY), STORE).unwrap();
+        copy
+    }
+
+    /// What the log holds by now. Reads a copy, since the gateway keeps the log to itself.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let copy = self.copied();
+        let (store, _) =
+            Store::open(&copy.path().join("log"), &StoreKey::from_bytes(STORE_KEY), STORE).unwrap();
         let stored = store.iter_from(store.oldest()).map(Result::unwrap);
         stored.map(|stored| Record::decode(stored.kind, &stored.content).unwrap()).collect()
     }

@@ -3,6 +3,7 @@
 mod api;
 mod breakable_disk;
 mod client;
+mod clocks;
 mod crash;
 mod detection;
 mod fake;

@@ -16,7 +16,7 @@ use crate::client::{Client, Response, chat, events, exchange, get, text};
 use crate::fake::{END, Gateway, Setup, chat_ids, fingerprint, ids, soon};
 
 /// The receipt of a request, as soon as there is one.
-async fn receipt(gateway: &Gateway, tag: u64) -> Receipt {
+pub(super) async fn receipt(gateway: &Gateway, tag: u64) -> Receipt {
     let path = format!("/v1/receipts/{tag:016x}");
     let waiting = async {
         loop {
