@@ -117,7 +117,7 @@ impl History {
             Record::Judged { tag, outcome } => {
                 self.judged.entry(*tag).or_insert_with(|| outcome.clone());
             }
-            Record::Killed { .. } | Record::Passed(_) => {}
+            Record::Killed { .. } | Record::Passed(_) | Record::Dropped(_) => {}
             Record::PassBegan { .. } => {
                 self.pass_runs.insert(sequence);
             }

@@ -25,11 +25,11 @@ use protocol::receipt::{
 use protocol::{ClaimDigest, ModelCommitment, RequestDigest, SigningKey};
 use serde_json::json;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::access::{Access, Client};
-use crate::body::{BodyError, read_body};
+use crate::access::{Access, Client, Reservation};
+use crate::body::{BodyError, HeldBody, read_body};
 use crate::http::RECEIPT_HEADER;
 use crate::limits::Refused;
 use crate::listen::Counted;
@@ -128,6 +128,12 @@ struct Delivered {
     hasher: ResponseHasher,
     bytes: u64,
     watch: Option<EventWatch>,
+}
+
+impl Delivered {
+    fn nothing() -> Self {
+        Self { hasher: ResponseHasher::new(), bytes: 0, watch: None }
+    }
 }
 
 impl PassThrough {
@@ -234,6 +240,46 @@ impl PassThrough {
         let host = HeaderValue::from_str(&self.config.upstream.to_string()).map_err(io::Error::other)?;
         headers.insert(header::HOST, host);
         Ok((sender.send_request(request).await.map_err(io::Error::other)?, task))
+    }
+
+    /// One request that has its tag: sent on, and its answer begun, unless the client leaves before.
+    async fn exchange(
+        self: Arc<Self>,
+        passage: Passage,
+        head: request::Parts,
+        body: HeldBody,
+        mut reserved: Reservation,
+        mut client: oneshot::Sender<Response>,
+    ) {
+        let known = passage.client != Client::Anybody;
+        let sending = tokio::time::timeout(self.config.head_within, self.send(&head, body.bytes(), known));
+        let sent = tokio::select! {
+            sent = sending => Some(sent),
+            () = client.closed() => None,
+        };
+        let (status, message) = match sent {
+            Some(Ok(Ok((answer, task)))) => {
+                reserved.settle(u32::MAX);
+                // If the client has left, the pieces are dropped with it, and that is how the task learns of it.
+                let _ = client.send(deliver(self, passage, answer, task));
+                return;
+            }
+            Some(Ok(Err(error))) => {
+                (StatusCode::BAD_GATEWAY, format!("the upstream gave no answer: {error}"))
+            }
+            Some(Err(_)) => {
+                (StatusCode::GATEWAY_TIMEOUT, "the upstream did not begin its answer in time".to_owned())
+            }
+            None => {
+                // It has used its request.
+                reserved.settle(u32::MAX);
+                self.record(&passage, Delivered::nothing(), FinishCode::ReaderLeft).await;
+                return;
+            }
+        };
+        // Nothing of the upstream's was delivered, and that is written down too.
+        self.record(&passage, Delivered::nothing(), FinishCode::Failed).await;
+        let _ = client.send(self.refuse(Rejected::NotServing, status, &message));
     }
 
     /// Takes the answer from the upstream to the client, and writes down what was delivered, whoever ended it.
@@ -420,7 +466,7 @@ async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Resp
         Err(error) => return pass.refuse_body(error),
     };
     let request_bytes = body.len() as u64;
-    let mut reserved = match pass.access.reserve(client, tokens(request_bytes)) {
+    let reserved = match pass.access.reserve(client, tokens(request_bytes)) {
         Ok(reserved) => reserved,
         Err(refused) => return pass.refuse_limit(refused),
     };
@@ -433,21 +479,13 @@ async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Resp
     let tag = pass.next_tag.fetch_add(1, Ordering::Relaxed);
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let request = passed_request_digest(head.method.as_str(), path, &body, &pass.nonces.nonce(tag));
-    let known = client != Client::Anybody;
-    let sent = tokio::time::timeout(pass.config.head_within, pass.send(&head, body.bytes(), known)).await;
     let passage = Passage { tag, request, request_bytes, client, _slot: slot };
-    let (status, message) = match sent {
-        Ok(Ok((answer, task))) => {
-            reserved.settle(u32::MAX);
-            return deliver(pass, passage, answer, task);
-        }
-        Ok(Err(error)) => (StatusCode::BAD_GATEWAY, format!("the upstream gave no answer: {error}")),
-        Err(_) => (StatusCode::GATEWAY_TIMEOUT, "the upstream did not begin its answer in time".to_owned()),
-    };
-    // Nothing of the upstream's was delivered, and that is written down too.
-    let nothing = Delivered { hasher: ResponseHasher::new(), bytes: 0, watch: None };
-    pass.record(&passage, nothing, FinishCode::Failed).await;
-    pass.refuse(Rejected::NotServing, status, &message)
+    // In a task of its own, which a client that leaves does not end: its tag, too, ends in the log.
+    let (answer, answered) = oneshot::channel();
+    tokio::spawn(Arc::clone(&pass).exchange(passage, head, body, reserved, answer));
+    answered.await.unwrap_or_else(|_| {
+        pass.refuse(Rejected::Internal, StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost")
+    })
 }
 
 /// Begins the answer to the client; the rest follows by a task of its own.

@@ -408,6 +408,9 @@ impl Service {
         if !lock(&self.audit.panel).has_room(self.in_flight()) {
             return Err(Busy::Backlog(self.backlog()));
         }
+        // First the place and then the tag: nothing may wait once there is one, or a client that leaves would leave a tag
+        // of which the log knows nothing.
+        let Ok(place) = self.commands.reserve().await else { return Err(Busy::NotServing(self.mode())) };
         let tag = self.admit(wanted.settings.max_tokens)?;
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let (retry, before) = keyed.map(|keyed| (keyed.ticket, keyed.nonce)).unzip();
@@ -424,11 +427,7 @@ impl Service {
         };
         let asked = asked(&wanted, &prompt_ids);
         let (reply, replies) = mpsc::unbounded_channel();
-        if self.commands.send(Command::Ask { tag, asked, message, reply }).await.is_err() {
-            self.settle_egress(tag, false);
-            return Err(Busy::NotServing(self.mode()));
-        }
-        // From here on nothing waits, so a client that leaves cannot stop it half done.
+        place.send(Command::Ask { tag, asked, message, reply });
         retry.iter().for_each(|retry| retry.asked(nonce));
         lock(&self.receipts).pending.insert(tag);
         let (sink, body) = Sink::of(wanted.stream);

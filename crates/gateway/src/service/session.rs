@@ -20,7 +20,7 @@ use crate::access::Reservation;
 use crate::idempotency::RetryTicket;
 use crate::logprobs::{LogprobWriter, ShownLogprobs, logprobs_json};
 use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
-use crate::record::Answered;
+use crate::record::{Answered, Dropped, Record};
 use crate::server_link::{Command, Reply};
 
 use super::{Service, lock};
@@ -70,7 +70,8 @@ enum End {
     Stopped,
     /// The client left. Nothing more goes to it, so that no gap is followed by a proper end.
     Left,
-    Failed(String),
+    /// A stable name, and what clients are told.
+    Failed(&'static str, String),
 }
 
 impl Session {
@@ -82,14 +83,15 @@ impl Session {
         if unwanted && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
             tracing::debug!("the server is gone already");
         }
-        let (is_failed, is_left) = (matches!(end, End::Failed(_)), matches!(end, End::Left));
-        let finish = match &end {
-            End::Finished(finish) => *finish,
-            End::Stopped | End::Left | End::Failed(_) => FinishReason::ReaderLeft,
+        let (is_failed, is_left) = (matches!(end, End::Failed(..)), matches!(end, End::Left));
+        let (finish, reason) = match &end {
+            End::Finished(finish) => (*finish, ""),
+            End::Stopped | End::Left => (FinishReason::ReaderLeft, "reader_left"),
+            End::Failed(reason, _) => (FinishReason::ReaderLeft, *reason),
         };
         let mut body = match end {
             End::Finished(_) | End::Stopped => self.deliver_end(finish, None).await,
-            End::Failed(message) => self.deliver_end(finish, Some(&message)).await,
+            End::Failed(_, message) => self.deliver_end(finish, Some(&message)).await,
             End::Left => None,
         };
         // What was delivered is recorded and may be recomputed, whoever ended it.
@@ -109,6 +111,7 @@ impl Session {
                 body = Some(Err(openai::error_json(message, "server_error", None).to_string().into()));
             }
         } else {
+            self.record_dropped(reason).await;
             lock(&service.receipts).pending.remove(&self.tag);
             service.settle_egress(self.tag, false);
         }
@@ -123,7 +126,7 @@ impl Session {
     /// Gives reserved tokens back that were not used, by own count. A server that failed before its first token has
     /// used none; a client that left has used its prompt.
     fn settle(&mut self, end: &End) {
-        let has_failed = matches!(end, End::Failed(_)) && self.output_ids.is_empty();
+        let has_failed = matches!(end, End::Failed(..)) && self.output_ids.is_empty();
         let tokens = self.prompt_ids.len().saturating_add(self.output_ids.len());
         let used = if has_failed { 0 } else { u32::try_from(tokens).unwrap_or(u32::MAX) };
         self.reserved.settle(used);
@@ -205,11 +208,14 @@ impl Session {
                     }
                     return End::Finished(finish);
                 }
-                Some(Reply::Refused) => return End::Failed("the server has no room; try again".to_owned()),
-                Some(Reply::Killed(reason)) => {
-                    return End::Failed(format!("the server was stopped: {}", reason.code()));
+                Some(Reply::Refused) => {
+                    return End::Failed("no_room", "the server has no room; try again".to_owned());
                 }
-                None => return End::Failed("the server is gone".to_owned()),
+                Some(Reply::Killed(reason)) => {
+                    let message = format!("the server was stopped: {}", reason.code());
+                    return End::Failed("server_killed", message);
+                }
+                None => return End::Failed("server_gone", "the server is gone".to_owned()),
             }
         }
     }
@@ -311,6 +317,26 @@ impl Session {
         // Whether it is picked is decided when it gets its place in the log.
         let answered = Answered { tag: self.tag, picked: false, response: *response.as_bytes(), claim };
         service.finish_record(answered, receipt).await
+    }
+
+    /// Writes down that there is no answer, and waits until that is durable.
+    async fn record_dropped(&self, reason: &str) {
+        let Self { service, prompt_ids, wanted, .. } = self;
+        let request = request_digest(prompt_ids, &wanted.settings, &wanted.client_seed, &self.nonce);
+        let record = Record::Dropped(Box::new(Dropped {
+            tag: self.tag,
+            request: *request.as_bytes(),
+            response: *self.hasher.digest().as_bytes(),
+            reason: reason.to_owned(),
+        }));
+        let written = match service.log.append_encoded(record.kind(), record.encode()) {
+            Ok(promise) => service.log.durable(promise).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            // The log takes nothing more then, and without it no request is taken.
+            tracing::error!(self.tag, %error, "a request without an answer could not be recorded");
+        }
     }
 
     fn claim(&self, finish: FinishReason) -> Claim {

@@ -160,7 +160,8 @@ fn check(folder: &Path, known: &Known, life: u64) -> usize {
             | Record::Checkpoint { .. }
             | Record::Beacon { .. }
             | Record::PassBegan { .. }
-            | Record::Passed(_) => {}
+            | Record::Passed(_)
+            | Record::Dropped(_) => {}
         }
     }
     let key = SigningKey::from_seed([5; 32]).verifying_key();

@@ -51,6 +51,11 @@ struct Passing {
 
 impl Passing {
     async fn new(then: Then, rules: AccessRules) -> Self {
+        Self::patient(then, rules, Duration::from_millis(300)).await
+    }
+
+    /// Waits so long for the upstream.
+    async fn patient(then: Then, rules: AccessRules, within: Duration) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = PassThroughConfig {
             upstream: upstream.local_addr().unwrap(),
@@ -59,8 +64,8 @@ impl Passing {
             audit_key: [3; 32],
             policy: AuditPolicy { rate_ppb: PPB / 2, floor_ppb: PPB / 2 },
             in_flight_max: 4,
-            head_within: Duration::from_millis(300),
-            idle_within: Duration::from_millis(300),
+            head_within: within,
+            idle_within: within,
         };
         let (read, requests) = mpsc::unbounded_channel();
         let (gone, left) = mpsc::unbounded_channel();
@@ -270,6 +275,23 @@ async fn a_client_that_leaves_ends_the_upstreams_work() {
     soon("the upstream's end", passing.left.recv()).await.unwrap();
     let [passed] = &passing.end().await[..] else { unreachable!("one record") };
     assert_eq!((passed.finish.as_str(), passed.response), ("reader_left", digest(b"data: {}\n\n")));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_is_written_down() {
+    let within = Duration::from_secs(600);
+    // Before the upstream says anything, and within the head of its answer.
+    for said in ["", "HTTP/1.1 200 OK\r\ncontent-le"] {
+        let then = Then::Hang(said.as_bytes().to_vec());
+        let mut passing = Passing::patient(then, AccessRules::default(), within).await;
+        let client = Client::asking(passing.address, &post(CHAT, b"{}")).await;
+        passing.requests.recv().await.unwrap();
+        drop(client);
+        soon("the upstream's end", passing.left.recv()).await.unwrap();
+        let [passed] = &passing.end().await[..] else { unreachable!("one record") };
+        assert_eq!((passed.finish.as_str(), passed.response_bytes), ("reader_left", 0));
+        assert_eq!((passed.request_bytes, passed.response), (2, digest(b"")));
+    }
 }
 
 #[tokio::test]
