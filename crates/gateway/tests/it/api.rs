@@ -13,3 +13,4 @@ mod recomputers;
 mod refusals;
 mod retries;
 mod smuggling;
+mod stego;
