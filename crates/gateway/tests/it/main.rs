@@ -7,6 +7,7 @@ mod clocks;
 mod crash;
 mod detection;
 mod fake;
+mod fuzz;
 mod link;
 mod pass_through;
 mod store;
