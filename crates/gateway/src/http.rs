@@ -23,7 +23,7 @@ use crate::idempotency::{IDEMPOTENCY_HEADER, Kept, KeyRefused, REPLAYED_HEADER, 
 use crate::limits::{Left, Limited, Refused, duration_text};
 use crate::metrics::{self, Metrics, Rejected};
 use crate::openai::{Wanted, error_json};
-use crate::service::{Body, Busy, Keyed, ReceiptState, Service, Started};
+use crate::service::{Body, Busy, Keyed, REQUEST_TARGET, ReceiptState, Service, Started};
 use crate::state::Mode;
 
 mod epochs;
@@ -50,6 +50,7 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .route("/v1/models/{*name}", get(model))
         .route("/v1/receipts/{tag}", get(receipt))
         .merge(epochs::proof_routes())
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), authorize));
     Router::new()
         .merge(api)
@@ -59,6 +60,7 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(app)
 }
 
@@ -69,15 +71,23 @@ async fn authorize(State(app): State<App>, mut request: Request, next: Next) -> 
             next.run(request).await
         }
         None => {
-            app.service.metrics.reject(Rejected::ApiKey);
-            refuse(StatusCode::UNAUTHORIZED, "no valid API key: send Authorization: Bearer KEY", None)
+            let message = "no valid API key: send Authorization: Bearer KEY";
+            let refusal = Refusal::new(Rejected::ApiKey, StatusCode::UNAUTHORIZED, message);
+            refusal.into_response(&app.service.metrics)
         }
     }
 }
 
 async fn nowhere(State(app): State<App>) -> Response {
-    app.service.metrics.reject(Rejected::NotHere);
-    refuse(StatusCode::NOT_FOUND, "there is no such path", None)
+    let refusal = Refusal::new(Rejected::NotHere, StatusCode::NOT_FOUND, "there is no such path");
+    refusal.into_response(&app.service.metrics)
+}
+
+/// The router adds the methods that are allowed.
+async fn wrong_method(State(app): State<App>) -> Response {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let refusal = Refusal::new(Rejected::NotHere, status, "this path is not there for this method");
+    refusal.into_response(&app.service.metrics)
 }
 
 fn refuse(status: StatusCode, message: &str, param: Option<&str>) -> Response {
@@ -106,6 +116,9 @@ impl Refusal {
 
     fn into_response(self, metrics: &Metrics) -> Response {
         metrics.reject(self.reason);
+        // Neither the message nor the path: both may hold what the client wrote.
+        let (status, reason) = (self.status.as_u16(), self.reason.name());
+        tracing::info!(target: REQUEST_TARGET, status, reason, "refused");
         let mut response = refuse(self.status, &self.message, self.param);
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_s {

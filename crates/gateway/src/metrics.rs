@@ -116,7 +116,7 @@ impl Rejected {
     ];
 
     /// Stable machine name.
-    const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::ApiKey => "api_key",
             Self::RequestRate => "request_rate",
@@ -145,6 +145,10 @@ pub struct Metrics {
     pub overhead: Histogram,
     /// From there to the first token.
     pub first_token: Histogram,
+    /// From there to the end of the answer.
+    pub duration: Histogram,
+    /// From one piece of a stream to the next.
+    pub inter_chunk: Histogram,
     /// Open connections.
     pub connections: AtomicU64,
     /// Changed configurations that were taken.
@@ -208,6 +212,8 @@ pub fn text(service: &Service) -> String {
     }
     metrics.overhead.write(&mut out, "maxwell_overhead_seconds");
     metrics.first_token.write(&mut out, "maxwell_time_to_first_token_seconds");
+    metrics.duration.write(&mut out, "maxwell_request_duration_seconds");
+    metrics.inter_chunk.write(&mut out, "maxwell_inter_chunk_seconds");
     out
 }
 

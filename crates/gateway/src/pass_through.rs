@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body as HttpBody, Bytes};
@@ -38,7 +38,7 @@ use crate::metrics::{Metrics, Rejected};
 use crate::openai::error_json;
 use crate::record::{Passed, Record};
 use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
-use crate::service::unix_ms;
+use crate::service::{REQUEST_TARGET, milliseconds, unix_ms};
 use crate::sse::EventWatch;
 
 /// Without a tokenizer, so many bytes count as one token of the limits and of the sampling.
@@ -120,6 +120,7 @@ struct Passage {
     request: RequestDigest,
     request_bytes: u64,
     client: Client,
+    began: Instant,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -184,6 +185,7 @@ impl PassThrough {
 
     fn refuse(&self, reason: Rejected, status: StatusCode, message: &str) -> Response {
         self.metrics.reject(reason);
+        tracing::info!(target: REQUEST_TARGET, status = status.as_u16(), reason = reason.name(), "refused");
         let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
         let mut response = (status, axum::Json(error_json(message, kind, None))).into_response();
         if matches!(reason, Rejected::BodyTooLarge | Rejected::BodyLate | Rejected::BodyRoom) {
@@ -335,6 +337,15 @@ impl PassThrough {
             flaw: delivered.watch.and_then(EventWatch::finish).map(|flaw| flaw.code().to_owned()),
         };
         self.charge(passage.client, delivered.bytes);
+        tracing::info!(
+            target: REQUEST_TARGET,
+            tag = %format_args!("{:016x}", passage.tag),
+            ms = milliseconds(passage.began.elapsed()),
+            request_bytes = passage.request_bytes,
+            bytes = delivered.bytes,
+            finish = finish.code(),
+            "passed through"
+        );
         // The coin is drawn over the record as it is without it.
         let coin = blake3::hash(&Record::Passed(Box::new(passed.clone())).encode());
         let bytes = passage.request_bytes.saturating_add(delivered.bytes);
@@ -479,7 +490,7 @@ async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Resp
     let tag = pass.next_tag.fetch_add(1, Ordering::Relaxed);
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let request = passed_request_digest(head.method.as_str(), path, &body, &pass.nonces.nonce(tag));
-    let passage = Passage { tag, request, request_bytes, client, _slot: slot };
+    let passage = Passage { tag, request, request_bytes, client, began: Instant::now(), _slot: slot };
     // In a task of its own, which a client that leaves does not end: its tag, too, ends in the log.
     let (answer, answered) = oneshot::channel();
     tokio::spawn(Arc::clone(&pass).exchange(passage, head, body, reserved, answer));

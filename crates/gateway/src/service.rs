@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::account::Account;
 use self::audit::Audit;
 use self::session::{Session, Sink};
 use crate::access::Reservation;
@@ -34,10 +35,13 @@ use crate::server_link::Command;
 use crate::state::{Asked, Mode};
 use crate::unverifiable::BudgetPolicy;
 
+mod account;
 mod audit;
 mod epochs;
 mod session;
 
+pub use account::REQUEST_TARGET;
+pub(crate) use account::milliseconds;
 pub use epochs::{DrawKey, EpochError, EpochSettings, ProofState};
 
 /// Pieces of an answer that wait for a slow client.
@@ -450,6 +454,7 @@ impl Service {
             writer: LogprobWriter::default(),
             shown_logprobs: Vec::new(),
             asked: Instant::now(),
+            account: Account::new(),
             reserved,
             _slot: slot,
         };

@@ -23,6 +23,7 @@ use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
 use crate::record::{Answered, Dropped, Record};
 use crate::server_link::{Command, Reply};
 
+use super::account::{Account, Ending};
 use super::{Service, lock};
 
 /// A client that takes nothing for so long is taken to have left.
@@ -58,6 +59,7 @@ pub(super) struct Session {
     pub(super) shown_logprobs: Vec<ShownLogprobs>,
     /// When the server was asked.
     pub(super) asked: Instant,
+    pub(super) account: Account,
     pub(super) reserved: Reservation,
     /// Given back when the answer is done.
     pub(super) _slot: OwnedSemaphorePermit,
@@ -79,6 +81,7 @@ impl Session {
         let service = Arc::clone(&self.service);
         let end = self.read(&service.tokenizer, replies).await;
         self.settle(&end);
+        let ending = self.ending(&service, &end);
         let unwanted = matches!(end, End::Stopped | End::Left);
         if unwanted && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
             tracing::debug!("the server is gone already");
@@ -115,11 +118,33 @@ impl Session {
             lock(&service.receipts).pending.remove(&self.tag);
             service.settle_egress(self.tag, false);
         }
+        let whole = matches!(self.sink, Sink::Whole(_)).then(|| {
+            let (Ok(bytes) | Err(bytes)) = body.as_ref()?;
+            Some((bytes.len(), matches!(body, Some(Ok(_)))))
+        });
+        self.account.close(&ending, whole, &service.metrics);
         if let (Sink::Whole(sender), Some(body)) = (&mut self.sink, body)
             && let Some(sender) = sender.take()
         {
             // A client that left does not need it.
             let _ = sender.send(body);
+        }
+    }
+
+    /// For the log and for monitors.
+    fn ending<'a>(&self, service: &'a Service, end: &End) -> Ending<'a> {
+        let finish = match end {
+            End::Finished(finish) => openai::finish_reason(*finish, self.filter.is_stopped()),
+            End::Stopped => "stop",
+            End::Left => "reader_left",
+            End::Failed(reason, _) => reason,
+        };
+        Ending {
+            tag: self.tag,
+            model: &service.entry.entry().name,
+            prompt_tokens: self.prompt_ids.len(),
+            completion_tokens: self.output_ids.len(),
+            finish,
         }
     }
 
@@ -254,6 +279,7 @@ impl Session {
         match tokio::time::timeout(CLIENT_IDLE, sender.reserve()).await {
             Ok(Ok(place)) => {
                 self.hasher.update(&bytes);
+                self.account.piece(bytes.len(), &self.service.metrics);
                 self.retry.iter_mut().for_each(|retry| retry.keep(&bytes));
                 place.send(Bytes::from(bytes));
                 true

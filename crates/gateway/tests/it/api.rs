@@ -11,6 +11,7 @@ mod logprobs;
 mod receipts;
 mod recomputers;
 mod refusals;
+mod request_log;
 mod retries;
 mod smuggling;
 mod stego;

@@ -8,6 +8,7 @@ mod crash;
 mod detection;
 mod fake;
 mod fuzz;
+mod lines;
 mod link;
 mod pass_through;
 mod store;

@@ -15,6 +15,7 @@ use gateway::sampling::{AuditPolicy, PPB, audit_key_commitment};
 use gateway::store::{Store, StoreKey, StoreOptions};
 use protocol::receipt::{FinishCode, ReceiptMode, ResponseHasher, passed_request_digest};
 use protocol::{Receipt, SigningKey};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{CHAT, Client, Response, exchange, get, post, post_with};
 use crate::fake::{api_keys, soon};
+use crate::lines::Lines;
 
 const STORE: StoreOptions =
     StoreOptions { segment_bytes: 1 << 20, segments_max: 4, pending_bytes_max: 1 << 20 };
@@ -333,4 +335,21 @@ async fn smuggling_is_refused() {
     }
     assert!(passing.requests.try_recv().is_err());
     assert!(passing.end().await.is_empty());
+}
+
+#[tokio::test]
+async fn each_request_has_one_line_and_no_word_of_it() {
+    let lines = Lines::default();
+    let _guard = lines.collect();
+    let passing = Passing::open(Then::Close(with_length(b"SECRETANSWER"))).await;
+    let response = exchange(passing.address, &post("/v1/SECRETPATH", b"SECRETPROMPT")).await;
+    let tag = response.header("x-maxwell-receipt").unwrap().to_owned();
+    let too_long = format!("POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n");
+    assert_eq!(exchange(passing.address, too_long.as_bytes()).await.status, 413);
+    assert_eq!(passing.end().await.len(), 1);
+    let passed = json!({ "message": "passed through", "tag": tag, "request_bytes": 12, "bytes": 12, "finish": "delivered" });
+    let refused = json!({ "message": "refused", "status": 413, "reason": "body_too_large" });
+    let found = lines.requests();
+    assert!(found.len() == 2 && found.contains(&passed) && found.contains(&refused), "{found:?}");
+    assert!(!lines.text().contains("SECRET"), "{}", lines.text());
 }
