@@ -49,7 +49,7 @@ const BODY_QUEUE: usize = 16;
 /// Receipts that can be fetched; older ones are in the log.
 const RECEIPTS_MAX: usize = 1 << 16;
 /// Low bits of a tag: requests of one run. The high bits are the run's first sequence number in the log.
-const TAG_BITS: u32 = 24;
+pub(crate) const TAG_BITS: u32 = 24;
 
 /// What a gateway is started with.
 pub struct ServiceConfig {

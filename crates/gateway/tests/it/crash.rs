@@ -177,6 +177,9 @@ fn check(folder: &Path, known: &Known, life: u64) -> usize {
     let findings: Vec<_> =
         report.all_findings().filter(|(epoch, _)| *epoch != last_epoch(&history)).collect();
     assert!(findings.is_empty(), "life {life}: {findings:?}");
+    // Only what was being answered when it was killed has no record.
+    let in_flight = u64::try_from(CLIENTS).unwrap() * (life + 1);
+    assert!(report.unaccounted <= in_flight, "life {life}: {} tags have no record", report.unaccounted);
     answers.len()
 }
 

@@ -4,9 +4,11 @@
 use std::sync::atomic::Ordering;
 
 use gateway::access::Client as Asking;
+use gateway::history::History;
 use gateway::openai::Wanted;
 use gateway::panel::PanelPolicy;
 use gateway::record::Record;
+use gateway::sampling_audit::audit_log;
 use gateway::server_link::Command;
 use gateway::service::Body;
 use gateway::state::{KillReason, Mode};
@@ -263,6 +265,9 @@ async fn every_tag_ends_in_the_log_and_once() {
     tags.sort_unstable();
     let first = tags[0];
     assert_eq!(tags, (first..first + requests).collect::<Vec<_>>());
+    let mut history = History::new();
+    (0..).zip(gateway.records()).for_each(|(at, record)| history.add(at, &record));
+    assert_eq!(audit_log(&history, &gateway.service.verifying_key(), true).unaccounted, 0);
     let answers = gateway.service.counters.answers.load(Ordering::Relaxed);
     println!("{requests} requests, {answers} answers, {} without one", requests - answers);
     assert!(answers > 0 && answers < requests);
