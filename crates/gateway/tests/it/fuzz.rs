@@ -2,10 +2,19 @@
 //! targets run for hours. The number that an input is made from is printed when it fails.
 #![expect(clippy::print_stdout, reason = "what a failed test needs to be repeated")]
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gateway::panel::PanelPolicy;
+use gateway::record::Record;
+use gateway::state::Mode;
+use serde_json::json;
 
 use self::entries::mutate::mutated;
 use self::entries::{ENTRIES, entry};
+use crate::client::{CHAT, COMPLETIONS, Client, chat, exchange, post, text};
+use crate::fake::{FakeServer, Gateway, Setup, soon};
 
 #[expect(unreachable_pub, reason = "for the fuzz targets they are a crate")]
 #[path = "../../../../fuzz/entries/lib.rs"]
@@ -121,4 +130,69 @@ fn every_entry_has_its_test() {
     for entry in &ENTRIES {
         assert!(text.contains(&format!("check(\"{}\",", entry.name)), "{}", entry.name);
     }
+}
+
+/// Requests as they are on the wire, each for one connection.
+fn connections() -> Vec<Vec<u8>> {
+    let chunked = format!(
+        "POST {COMPLETIONS} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+         1f\r\n{{\"model\":\"tiny\",\"prompt\":\"ab\"}}\r\n0\r\n\r\n"
+    );
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    vec![
+        chat("Hi", json!({ "stream": true, "max_tokens": 5, "stop": ["s"] })),
+        text("Hi", json!({ "seed": 3, "logprobs": null })),
+        [text("one", json!({})), text("two", json!({ "stream": true }))].concat(),
+        post(CHAT, b"{}"),
+        chunked.into_bytes(),
+        get("/v1/models/tiny"),
+        get("/v1/receipts/0000000000000000/proof"),
+        get("/v1/epochs/0/checkpoint"),
+        [get("/health"), get("/status"), get("/metrics")].concat(),
+    ]
+}
+
+/// Any bytes on a connection: each ends in answers or is closed, nothing panics behind it, and every tag ends in the log.
+#[tokio::test]
+async fn connections_with_any_bytes() {
+    const CONNECTIONS: u64 = INPUTS;
+    static PANICS: AtomicU64 = AtomicU64::new(0);
+    // A task that panics takes its connection with it and nothing else, so that it would not be seen.
+    let (own, before) = (std::thread::current().id(), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.fetch_add(u64::from(std::thread::current().id() == own), Ordering::Relaxed);
+        before(panic);
+    }));
+    let setup = Setup { recomputers: PanelPolicy::single(600_000, 10_000), ..Setup::default() };
+    let mut gateway = Gateway::serving(setup).await;
+    let server = std::mem::replace(&mut gateway.server, FakeServer::nowhere());
+    let served = tokio::spawn(server.answer_all("yes"));
+    let seeds = connections();
+    let mut statuses = BTreeMap::new();
+    for number in 0..CONNECTIONS {
+        let input = mutated(&mut (SEED ^ number << 20), &seeds);
+        let rest = Client::asking(gateway.address, &input).await.rest().await;
+        let context = || format!("seed {SEED}, connection {number}: {}", String::from_utf8_lossy(&input));
+        assert_eq!(PANICS.load(Ordering::Relaxed), 0, "{}", context());
+        if !rest.is_empty() {
+            // A changed request may ask in the older version.
+            let after = rest.strip_prefix(b"HTTP/1.1 ").or_else(|| rest.strip_prefix(b"HTTP/1.0 "));
+            let status = after.and_then(|after| after.get(..3));
+            let status = status.unwrap_or_else(|| unreachable!("{}", context()));
+            *statuses.entry(String::from_utf8_lossy(status).into_owned()).or_insert(0) += 1;
+            assert_ne!(status, b"500", "{}", context());
+        }
+    }
+    println!("{CONNECTIONS} connections from seed {SEED}: {statuses:?}");
+    assert!(statuses.contains_key("200") && statuses.contains_key("400"), "{statuses:?}");
+    assert_eq!(gateway.service.mode(), Mode::Serving);
+    assert_eq!(exchange(gateway.address, &text("last", json!({}))).await.status, 200);
+    soon("the last record", gateway.service.finish_answers()).await;
+    let ended = gateway
+        .records()
+        .into_iter()
+        .filter(|record| matches!(record, Record::Answered(_) | Record::Dropped(_)));
+    let requests = gateway.service.counters.requests.load(Ordering::Relaxed);
+    assert_eq!(u64::try_from(ended.count()), Ok(requests));
+    served.abort();
 }
