@@ -10,12 +10,14 @@ mod inspect;
 mod keygen;
 mod log;
 mod pass_through;
+mod prove;
 mod pull;
 mod receipt;
 mod recompute;
 mod route;
 mod serve;
 mod up;
+mod verify;
 mod whitelist;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -76,6 +78,10 @@ pub(crate) enum Command {
     Generate(generate::GenerateArguments),
     /// Replay a claim and judge it
     Check(check::CheckArguments),
+    /// Prove a claim, for anybody who has the model
+    Prove(prove::ProveArguments),
+    /// Decide whether a proof holds, without running the model
+    Verify(verify::VerifyArguments),
     /// Plan how many answers to check: what a share of checks proves, and what it costs
     Coverage(coverage::CoverageArguments),
     /// See an honest claim accepted and five cheats rejected
@@ -121,6 +127,8 @@ impl Command {
             Self::Inspect(arguments) => inspect::run(&arguments, shell),
             Self::Generate(arguments) => generate::run(&arguments, shell),
             Self::Check(arguments) => check::run(&arguments, shell),
+            Self::Prove(arguments) => prove::run(&arguments, shell),
+            Self::Verify(arguments) => verify::run(&arguments, shell),
             Self::Coverage(arguments) => coverage::run(&arguments, shell),
             Self::Demo(arguments) => demo::run(&arguments, shell),
             Self::Up(arguments) => up::run(&arguments, shell),
