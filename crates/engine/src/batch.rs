@@ -321,6 +321,7 @@ impl Completed {
             output_bytes,
             fingerprints: self.fingerprints,
             logprobs: self.logprobs,
+            trace: None,
         }
     }
 }

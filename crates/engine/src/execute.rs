@@ -9,12 +9,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use model::ops::embedding::embedding;
+use protocol::trace::TraceOperation;
 use rayon::prelude::*;
 
 use self::linear::{Order, multiply};
 use self::stage::{Scratch, Stage};
 use crate::cache::KvCache;
 use crate::engine::Engine;
+use crate::trace::{NoTrace, TraceSink};
 
 mod linear;
 mod stage;
@@ -70,8 +72,21 @@ impl Engine {
         chunks: &mut [Chunk<'_>],
         visit: impl Fn(Place, &mut [i64]) -> R + Sync,
     ) -> Forward<R> {
+        self.forward_traced(chunks, &NoTrace, visit)
+    }
+
+    /// As [`Self::forward`]; `trace` is given the exact numbers of the blocks and positions that it wants.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn forward_traced<R: Send, S: TraceSink>(
+        &self,
+        chunks: &mut [Chunk<'_>],
+        trace: &S,
+        visit: impl Fn(Place, &mut [i64]) -> R + Sync,
+    ) -> Forward<R> {
         self.threads().install(|| {
-            let mut pass = Pass::new(self, chunks);
+            let mut pass = Pass::new(self, chunks, trace);
             for index in 0..self.blocks().len() {
                 pass.block(index, chunks);
             }
@@ -84,8 +99,9 @@ impl Engine {
 }
 
 /// One pass over all blocks.
-struct Pass<'e> {
+struct Pass<'e, S> {
     engine: &'e Engine,
+    trace: &'e S,
     places: Vec<Place>,
     /// Tokens per tile.
     tile: usize,
@@ -134,8 +150,8 @@ fn early_with_late<T>(tiles: Vec<T>) -> Vec<T> {
     ordered
 }
 
-impl<'e> Pass<'e> {
-    fn new(engine: &'e Engine, chunks: &[Chunk<'_>]) -> Self {
+impl<'e, S: TraceSink> Pass<'e, S> {
+    fn new(engine: &'e Engine, chunks: &[Chunk<'_>], trace: &'e S) -> Self {
         let config = &engine.model().config;
         let mut places = Vec::new();
         let mut x = Vec::new();
@@ -154,6 +170,7 @@ impl<'e> Pass<'e> {
         let (query_width, kv_width) = (config.query_width() as usize, config.kv_width() as usize);
         Self {
             engine,
+            trace,
             places,
             tile,
             x,
@@ -171,6 +188,7 @@ impl<'e> Pass<'e> {
         let tile = self.tile;
         let stage = Stage {
             engine: self.engine,
+            trace: Some(self.trace).filter(|trace| trace.wants(index)),
             index,
             block: &self.engine.blocks()[index],
             places: &self.places,
@@ -203,6 +221,27 @@ impl<'e> Pass<'e> {
         });
     }
 
+    /// Records the last residuals, and the logits of whatever is visited.
+    fn visit_recorded<R: Send>(
+        &self,
+        visit: &(impl Fn(Place, &mut [i64]) -> R + Sync),
+    ) -> impl Fn(Place, &mut [i64]) -> R + Sync {
+        let end = self.engine.blocks().len();
+        let width = self.engine.model().config.width as usize;
+        let trace = Some(self.trace).filter(|trace| S::IS_ON && trace.wants(end));
+        if let Some(trace) = trace {
+            for (place, x) in self.places.iter().zip(self.x.chunks_exact(width)) {
+                trace.record_residual(end, *place, x);
+            }
+        }
+        move |place: Place, logits: &mut [i64]| {
+            if let Some(trace) = trace {
+                trace.record(end, TraceOperation::Logits, place, 0, logits);
+            }
+            visit(place, logits)
+        }
+    }
+
     fn finish<R: Send>(
         self,
         chunks: &[Chunk<'_>],
@@ -223,6 +262,7 @@ impl<'e> Pass<'e> {
                 *t >= first[place.chunk] && place.position < limit(place.chunk) as usize
             })
             .collect();
+        let visit = self.visit_recorded(visit);
         // As in the blocks: few rows share every matrix, many are cut into tiles.
         let split = wanted.len() <= TOGETHER;
         let order = Order { isa: engine.isa(), split, unit: 1 };

@@ -9,6 +9,7 @@
 //! | [`cache`] | keys and values of a sequence |
 //! | [`batch`] | continuous batching: prefill in chunks, decode, finish |
 //! | [`sampler`], [`fingerprint`] | from logits to a token and to F_t |
+//! | [`trace`] | the exact numbers inside a forward pass, on request |
 //! | [`accumulate`] | the kernels for calibration |
 
 pub mod accumulate;
@@ -22,6 +23,7 @@ pub mod kernels;
 pub mod ops;
 mod packed;
 pub mod sampler;
+pub mod trace;
 
 pub use self::batch::{Batch, Completed, Event, Request, complete};
 pub use self::engine::{Engine, EngineOptions};

@@ -1,7 +1,11 @@
 //! Checks that turn a claim into a verdict. Never believes anything that the claimant says about itself, and
 //! never makes a failure of its own somebody else's fault.
 
+pub mod audit;
 mod error;
+pub mod field;
+pub mod freivalds;
 pub mod replay;
+pub mod trace;
 
 pub use self::error::Error;

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::batch::{check_prompt, choose, finish_reason};
 use engine::execute::{Chunk, Place};
 use engine::fingerprint::Fingerprinter;
+use engine::sampler::TokenSampler;
 use engine::{Engine, Error as EngineError};
-use model::NUMERICS;
+use model::{Model, NUMERICS};
 use protocol::claim::{Claim, FinishReason};
 use protocol::fingerprint::{LogitFingerprint, fingerprint_point};
 use protocol::id::{Nonce, Seed};
@@ -36,12 +37,13 @@ pub fn replay(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Result<
 /// # Errors
 /// As [`replay`].
 pub fn replay_delivered(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Result<Verdict, Error> {
-    match before_replay(engine, claim, issued) {
+    let model = engine.model();
+    match before_replay(model, claim, issued) {
         Some(verdict) => Ok(verdict),
         None => {
-            let feed = Feed::new(engine, claim);
+            let feed = Feed::new(model, claim);
             let computed = teacher_force(engine, std::slice::from_ref(&feed)).pop().unwrap_or_default();
-            after_replay(engine, &feed, &computed)
+            after_replay(model, &feed, &computed)
         }
     }
 }
@@ -49,11 +51,12 @@ pub fn replay_delivered(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) 
 /// As [`replay_delivered`], for many claims in one pass over the weights. Each verdict is that of a replay alone: no
 /// result depends on the company.
 pub fn replay_batch(engine: &Engine, claims: &[&Claim]) -> Vec<Result<Verdict, Error>> {
-    let early: Vec<Option<Verdict>> = claims.iter().map(|claim| before_replay(engine, claim, None)).collect();
+    let model = engine.model();
+    let early: Vec<Option<Verdict>> = claims.iter().map(|claim| before_replay(model, claim, None)).collect();
     let open = claims.iter().zip(&early).filter(|(_, early)| early.is_none());
-    let feeds: Vec<Feed<'_>> = open.map(|(claim, _)| Feed::new(engine, claim)).collect();
+    let feeds: Vec<Feed<'_>> = open.map(|(claim, _)| Feed::new(model, claim)).collect();
     let computed = teacher_force(engine, &feeds);
-    let mut late = feeds.iter().zip(&computed).map(|(feed, computed)| after_replay(engine, feed, computed));
+    let mut late = feeds.iter().zip(&computed).map(|(feed, computed)| after_replay(model, feed, computed));
     let verdict = |early: Option<Verdict>| match early {
         Some(verdict) => Ok(verdict),
         None => late.next().expect("each claim without an early verdict has a feed"),
@@ -62,8 +65,7 @@ pub fn replay_batch(engine: &Engine, claims: &[&Claim]) -> Vec<Result<Verdict, E
 }
 
 /// The verdict, where none of the model's numbers are needed for it.
-fn before_replay(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Option<Verdict> {
-    let model = engine.model();
+pub(crate) fn before_replay(model: &Model, claim: &Claim, issued: Option<&Nonce>) -> Option<Verdict> {
     if claim.model != model.commitment {
         return Some(Verdict::Undecided(Missing::Model(claim.model)));
     }
@@ -71,15 +73,15 @@ fn before_replay(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Opti
         let (claimed, model) = (claim.numerics.clone(), NUMERICS.to_owned());
         return Some(Verdict::Reject(Reason::Numerics { claimed, model }));
     }
-    check_statement(engine, claim, issued).map(Verdict::Reject)
+    check_statement(model, claim, issued).map(Verdict::Reject)
 }
 
-fn after_replay(engine: &Engine, feed: &Feed<'_>, computed: &Replayed) -> Result<Verdict, Error> {
+pub(crate) fn after_replay(model: &Model, feed: &Feed<'_>, computed: &Replayed) -> Result<Verdict, Error> {
     let claim = feed.claim;
-    if let Some(reason) = check_computation(engine, feed, computed) {
+    if let Some(reason) = check_computation(model, feed, computed) {
         return Ok(Verdict::Reject(reason));
     }
-    let bytes = engine.model().tokenizer.decode_bytes(&claim.output_ids)?;
+    let bytes = model.tokenizer.decode_bytes(&claim.output_ids)?;
     if bytes != claim.output_bytes {
         let same = bytes.iter().zip(&claim.output_bytes).take_while(|(a, b)| a == b).count();
         let offset = u32::try_from(same).unwrap_or(u32::MAX);
@@ -89,8 +91,7 @@ fn after_replay(engine: &Engine, feed: &Feed<'_>, computed: &Replayed) -> Result
 }
 
 /// Everything that needs no forward pass.
-fn check_statement(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Option<Reason> {
-    let model = engine.model();
+fn check_statement(model: &Model, claim: &Claim, issued: Option<&Nonce>) -> Option<Reason> {
     if let Some(issued) = issued.filter(|issued| **issued != claim.nonce) {
         return Some(Reason::Nonce { claimed: claim.nonce, issued: *issued });
     }
@@ -120,7 +121,7 @@ fn check_statement(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Op
 }
 
 /// What the model computes at one output position.
-struct Computed {
+pub(crate) struct Computed {
     fingerprint: LogitFingerprint,
     token: u32,
     /// If the claim has them.
@@ -129,25 +130,24 @@ struct Computed {
 
 /// What a replay gives: the numbers after the prompt and after each output that was read, and where the range was left.
 #[derive(Default)]
-struct Replayed {
-    computed: Vec<Computed>,
-    out_of_range: Option<u32>,
+pub(crate) struct Replayed {
+    pub(crate) computed: Vec<Computed>,
+    pub(crate) out_of_range: Option<u32>,
 }
 
 /// What is fed to the model to replay a claim.
-struct Feed<'c> {
+pub(crate) struct Feed<'c> {
     claim: &'c Claim,
-    out_of_range_claimed: Option<u32>,
+    pub(crate) out_of_range_claimed: Option<u32>,
     /// Prompt and outputs.
-    ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
     first_seen: BTreeMap<u32, usize>,
     fingerprinter: Fingerprinter,
     seed: Seed,
 }
 
 impl<'c> Feed<'c> {
-    fn new(engine: &Engine, claim: &'c Claim) -> Self {
-        let model = engine.model();
+    pub(crate) fn new(model: &Model, claim: &'c Claim) -> Self {
         let unknown = claim.output_ids.iter().position(|id| *id >= model.config.vocab);
         // Tokens that can be fed: the prompt and the outputs before the first unknown one.
         let outputs = &claim.output_ids[..unknown.unwrap_or(claim.output_ids.len())];
@@ -184,7 +184,7 @@ impl<'c> Feed<'c> {
     }
 }
 
-fn check_computation(engine: &Engine, feed: &Feed<'_>, replayed: &Replayed) -> Option<Reason> {
+fn check_computation(model: &Model, feed: &Feed<'_>, replayed: &Replayed) -> Option<Reason> {
     let Feed { claim, out_of_range_claimed, .. } = *feed;
     let Replayed { computed, out_of_range } = replayed;
     for (i, claimed) in claim.output_ids.iter().enumerate() {
@@ -203,7 +203,7 @@ fn check_computation(engine: &Engine, feed: &Feed<'_>, replayed: &Replayed) -> O
             return Some(Reason::Logprob { position: number(i) });
         }
     }
-    check_finish(engine, claim, out_of_range_claimed, *out_of_range)
+    check_finish(model, claim, out_of_range_claimed, *out_of_range)
 }
 
 /// One prefill of all prompts and outputs.
@@ -219,13 +219,7 @@ fn teacher_force(engine: &Engine, feeds: &[Feed<'_>]) -> Vec<Replayed> {
         .map(|(feed, cache)| Chunk { cache, ids: &feed.ids, logits_from: feed.claim.prompt_ids.len() - 1 })
         .collect();
     let forward = engine.forward(&mut chunks, |Place { chunk, position }, logits| {
-        let feed = &feeds[chunk];
-        let fingerprint = feed.fingerprinter.fingerprint(logits);
-        let draw = draw_u64(&feed.seed, position as u64 + 1);
-        let top = feed.claim.logprobs.as_ref().map(|logprobs| logprobs.top);
-        let seen = feed.seen_until(position);
-        let (token, logprobs) = choose(&sampler, logits, &feed.claim.settings, &seen, draw, top);
-        (chunk, Computed { fingerprint, token, logprobs })
+        (chunk, computed_at(&feeds[chunk], &sampler, position, logits))
     });
     let none = |out_of_range: &Option<u32>| Replayed { computed: Vec::new(), out_of_range: *out_of_range };
     let mut replayed: Vec<Replayed> = forward.out_of_range.iter().map(none).collect();
@@ -233,6 +227,21 @@ fn teacher_force(engine: &Engine, feeds: &[Feed<'_>]) -> Vec<Replayed> {
         replayed[chunk].computed.push(computed);
     }
     replayed
+}
+
+/// What follows from the logits at a position.
+pub(crate) fn computed_at(
+    feed: &Feed<'_>,
+    sampler: &TokenSampler,
+    position: usize,
+    logits: &mut [i64],
+) -> Computed {
+    let fingerprint = feed.fingerprinter.fingerprint(logits);
+    let draw = draw_u64(&feed.seed, position as u64 + 1);
+    let top = feed.claim.logprobs.as_ref().map(|logprobs| logprobs.top);
+    let seen = feed.seen_until(position);
+    let (token, logprobs) = choose(sampler, logits, &feed.claim.settings, &seen, draw, top);
+    Computed { fingerprint, token, logprobs }
 }
 
 /// Of each id, where it first stands.
@@ -246,7 +255,7 @@ fn first_positions(ids: &[u32]) -> BTreeMap<u32, usize> {
 
 /// The tokens are right; now the place where they stop.
 fn check_finish(
-    engine: &Engine,
+    model: &Model,
     claim: &Claim,
     out_of_range_claimed: Option<u32>,
     out_of_range: Option<u32>,
@@ -256,7 +265,7 @@ fn check_finish(
     }
     let (prompt, tokens) = (claim.prompt_ids.len(), claim.output_ids.len());
     for (i, token) in claim.output_ids.iter().enumerate() {
-        let Some(computed) = finish_reason(engine.model(), &claim.settings, prompt, i + 1, *token) else {
+        let Some(computed) = finish_reason(model, &claim.settings, prompt, i + 1, *token) else {
             continue;
         };
         if i + 1 < tokens || out_of_range.is_some() {

@@ -437,6 +437,7 @@ pub(crate) fn test_claim(nonce: [u8; 32]) -> Claim {
         output_bytes: Vec::new(),
         fingerprints: Vec::new(),
         logprobs: None,
+        trace: None,
     }
 }
 

@@ -4,14 +4,15 @@
 //! Bytes: [`MAGIC`], then one CBOR structure (see [`crate::encoding`]):
 //! `["maxwell.claim", 1, numerics, model, template | null, [prompt ids], settings, client seed, nonce, seed,
 //! [output ids], finish, output bytes, [[c0, c1], ..]]`. Where log-probabilities were asked for they are one field
-//! more: `[top, [[below, [[id, below], ..]], ..]]`.
+//! more: `[top, [[below, [[id, below], ..]], ..]]`. Where the claim is committed to an execution trace the root of its tree
+//! is one field more, behind the log-probabilities or null.
 
 use std::fmt;
 
 use crate::encoding::{Decoder, Encoder};
 use crate::error::Error;
 use crate::fingerprint::LogitFingerprint;
-use crate::id::{ClaimDigest, ClientSeed, ModelCommitment, Nonce, Seed, TemplateDigest};
+use crate::id::{ClaimDigest, ClientSeed, ModelCommitment, Nonce, Seed, TemplateDigest, TraceRoot};
 use crate::logprobs::Logprobs;
 use crate::seed::derive_seed;
 use crate::settings::{MAX_OUTPUT_TOKENS, SamplingSettings};
@@ -70,6 +71,8 @@ pub struct Claim {
     pub fingerprints: Vec<LogitFingerprint>,
     /// Of each output token, if they were asked for.
     pub logprobs: Option<Logprobs>,
+    /// What the claim is committed to: every number inside the computation, see [`crate::trace`].
+    pub trace: Option<TraceRoot>,
 }
 
 /// Why the output ends.
@@ -152,7 +155,8 @@ impl Claim {
     /// The canonical bytes. They decode again if and only if [`Claim::check_shape`] holds.
     pub fn encode(&self) -> Vec<u8> {
         let mut encoder = Encoder::after_prefix(MAGIC);
-        let fields = FIELDS.saturating_add(u64::from(self.logprobs.is_some()));
+        let more = if self.trace.is_some() { 2 } else { u64::from(self.logprobs.is_some()) };
+        let fields = FIELDS.saturating_add(more);
         encoder.structure(STRUCTURE_TAG, self.version, fields);
         encoder.text(&self.numerics);
         encoder.bytes(self.model.as_bytes());
@@ -172,8 +176,13 @@ impl Claim {
         for fingerprint in &self.fingerprints {
             fingerprint.encode(&mut encoder);
         }
-        if let Some(logprobs) = &self.logprobs {
-            logprobs.encode(&mut encoder);
+        match (&self.logprobs, &self.trace) {
+            (Some(logprobs), _) => logprobs.encode(&mut encoder),
+            (None, Some(_)) => encoder.null(),
+            (None, None) => {}
+        }
+        if let Some(trace) = &self.trace {
+            encoder.bytes(trace.as_bytes());
         }
         encoder.into_bytes()
     }
@@ -186,17 +195,7 @@ impl Claim {
         if bytes.len() > MAX_CLAIM_BYTES {
             return Err(Error::ClaimSize { length: bytes.len(), limit: MAX_CLAIM_BYTES });
         }
-        let mut decoder = Decoder::after_prefix(bytes, MAGIC).ok_or(Error::ClaimMagic)?;
-        let head = decoder.structure(STRUCTURE_TAG, CLAIM_VERSION, FIELDS);
-        // With one field more the tag and the version are read as well; another length is the first error.
-        let longer = FIELDS.saturating_add(1);
-        let has_logprobs = head.is_err() && {
-            decoder = Decoder::after_prefix(bytes, MAGIC).ok_or(Error::ClaimMagic)?;
-            decoder.structure(STRUCTURE_TAG, CLAIM_VERSION, longer).is_ok()
-        };
-        if !has_logprobs {
-            head?;
-        }
+        let (mut decoder, more) = decode_head(bytes)?;
         let claim = Self {
             version: CLAIM_VERSION,
             numerics: decoder.text(MAX_NUMERICS_BYTES, "the numerics name")?.to_owned(),
@@ -215,7 +214,14 @@ impl Claim {
             finish: FinishReason::decode(&mut decoder)?,
             output_bytes: decoder.bytes(u64::from(MAX_OUTPUT_BYTES), "the output bytes")?.to_vec(),
             fingerprints: decode_fingerprints(&mut decoder)?,
-            logprobs: has_logprobs.then(|| Logprobs::decode(&mut decoder)).transpose()?,
+            logprobs: match more {
+                0 => None,
+                1 => Some(Logprobs::decode(&mut decoder)?),
+                _ => decoder.optional("the log-probabilities or null", Logprobs::decode)?,
+            },
+            trace: (more == 2)
+                .then(|| Ok::<_, Error>(TraceRoot::from_bytes(decoder.bytes_exact("the root of the trace")?)))
+                .transpose()?,
         };
         decoder.finish()?;
         claim.check_shape()?;
@@ -265,6 +271,20 @@ impl Claim {
     pub fn digest(&self) -> ClaimDigest {
         ClaimDigest::from_bytes(blake3::derive_key(DIGEST_CONTEXT, &self.encode()))
     }
+}
+
+/// The decoder behind tag and version, and how many fields more than [`FIELDS`] there are.
+fn decode_head(bytes: &[u8]) -> Result<(Decoder<'_>, u64), Error> {
+    let mut first = None;
+    for more in 0..=2 {
+        let mut decoder = Decoder::after_prefix(bytes, MAGIC).ok_or(Error::ClaimMagic)?;
+        match decoder.structure(STRUCTURE_TAG, CLAIM_VERSION, FIELDS.saturating_add(more)) {
+            Ok(()) => return Ok((decoder, more)),
+            // The shortest form's error is the one to tell.
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(first.unwrap_or(Error::ClaimMagic))
 }
 
 fn decode_fingerprints(decoder: &mut Decoder<'_>) -> Result<Vec<LogitFingerprint>, Error> {

@@ -113,3 +113,7 @@ identifier! {
     /// Digest of a signed checkpoint, see [`crate::checkpoint::Checkpoint`].
     CheckpointDigest
 }
+identifier! {
+    /// Root of the tree over an execution trace, see [`crate::trace`].
+    TraceRoot
+}

@@ -23,6 +23,7 @@
 //! | [`receipt`] | what a gateway signs for a client about one answer |
 //! | [`refusal`] | what a router signs for a client whose input it does not route |
 //! | [`cose`] | the signed envelope of receipts and refusals |
+//! | [`trace`] | names for the parts of an execution trace |
 //! | [`verdict`] | what the judge says about a claim, and who is to blame |
 //! | [`error`] | why bytes or values were refused |
 #![forbid(unsafe_code)]
@@ -55,6 +56,7 @@ pub mod refusal;
 pub mod seed;
 pub mod settings;
 mod signed;
+pub mod trace;
 pub mod verdict;
 pub mod whitelist;
 
@@ -64,7 +66,7 @@ pub use error::Error;
 pub use fingerprint::{FingerprintPoint, LogitFingerprint};
 pub use id::{
     ChainHash, CheckpointDigest, ClaimDigest, ClientSeed, InputDigest, KeyId, MerkleHash, ModelCommitment,
-    Nonce, RequestDigest, ResponseDigest, Seed, TemplateDigest,
+    Nonce, RequestDigest, ResponseDigest, Seed, TemplateDigest, TraceRoot,
 };
 pub use keys::{Signature, SigningKey, VerifyingKey};
 pub use logprobs::{Logprobs, TokenLogprobs};

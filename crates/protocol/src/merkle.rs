@@ -52,7 +52,8 @@ pub fn leaf_hash(content: &[u8]) -> MerkleHash {
     MerkleHash::from_bytes(hasher.finalize().into())
 }
 
-fn node_hash(left: &MerkleHash, right: &MerkleHash) -> MerkleHash {
+/// The hash of a node above two others.
+pub fn node_hash(left: &MerkleHash, right: &MerkleHash) -> MerkleHash {
     let mut hasher = Sha256::new();
     hasher.update([NODE_PREFIX]);
     hasher.update(left.as_bytes());
@@ -61,7 +62,7 @@ fn node_hash(left: &MerkleHash, right: &MerkleHash) -> MerkleHash {
 }
 
 /// Left and right part of two or more leaves: the left one has the largest power of two that leaves something.
-fn halves(leaves: &[MerkleHash]) -> Option<(&[MerkleHash], &[MerkleHash])> {
+pub(crate) fn halves(leaves: &[MerkleHash]) -> Option<(&[MerkleHash], &[MerkleHash])> {
     if leaves.len() < 2 {
         return None;
     }

@@ -13,6 +13,7 @@ use std::fmt;
 use crate::claim::FinishReason;
 use crate::id::{ModelCommitment, Nonce, Seed, TemplateDigest};
 use crate::settings::SettingLimit;
+use crate::trace::{TraceFault, TracePlace};
 
 /// The judge's answer to one claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +168,14 @@ pub enum Reason {
         /// The first byte that differs, or the shorter length.
         offset: u32,
     },
+    /// The execution trace shows another computation than the model's on these tokens.
+    #[error("the execution trace is false at {place}: {fault}")]
+    ExecutionTrace {
+        /// The first place.
+        place: TracePlace,
+        /// What is wrong there.
+        fault: TraceFault,
+    },
 }
 
 /// What a judge lacks. Blame: nobody.
@@ -230,6 +239,7 @@ impl Reason {
             Self::EndsEarly { .. } => "ends_early",
             Self::OutOfRange { .. } => "out_of_range",
             Self::OutputBytes { .. } => "output_bytes",
+            Self::ExecutionTrace { .. } => "execution_trace",
         }
     }
 
@@ -247,6 +257,7 @@ impl Reason {
                 Some(*position)
             }
             Self::OutputBytes { offset } => Some(*offset),
+            Self::ExecutionTrace { place, .. } => Some(place.position),
             // Where the model has it; a claim that only invents one points at its invention.
             Self::OutOfRange { computed: Some(position), .. }
             | Self::OutOfRange { claimed: Some(position), computed: None } => Some(*position),

@@ -1,12 +1,14 @@
 //! One block's work on one tile of tokens, in the order of the transformer. Every operation is finished on a
 //! slice of rows as soon as the matrix product is there.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use model::ops::attention::first_key;
 use model::ops::requantize::{ACTIVATION_LIMIT_BITS, RESIDUAL_LIMIT_BITS};
 use model::recipe::RotationKind;
 use model::tables::SHORT_CONTEXT;
+use protocol::trace::TraceOperation;
 use rayon::prelude::*;
 
 use super::Place;
@@ -14,13 +16,14 @@ use super::linear::{Order, Products, linear};
 use crate::cache::KvCache;
 use crate::engine::Engine;
 use crate::kernels::{PackedActivations, PackedMatrix};
-use crate::ops::attention::{AttentionRule, attention};
+use crate::ops::attention::{AttentionRule, attention, attention_observed};
 use crate::ops::hadamard::{GateRule, gated_product};
 use crate::ops::requantize::requantize;
 use crate::ops::residual;
 use crate::ops::rms_norm::Norm;
 use crate::ops::rope::rotate_requantize;
 use crate::packed::{PackedBlock, Projection};
+use crate::trace::TraceSink;
 
 /// Keys times query elements from which on attention heads are shared among threads.
 const SHARED_ATTENTION: usize = 1 << 19;
@@ -35,8 +38,10 @@ pub(super) struct Scratch {
 }
 
 /// One block and where the tokens are.
-pub(super) struct Stage<'s> {
+pub(super) struct Stage<'s, S> {
     pub(super) engine: &'s Engine,
+    /// If this block is recorded.
+    pub(super) trace: Option<&'s S>,
     pub(super) index: usize,
     pub(super) block: &'s PackedBlock,
     pub(super) places: &'s [Place],
@@ -45,7 +50,7 @@ pub(super) struct Stage<'s> {
     pub(super) together: bool,
 }
 
-impl Stage<'_> {
+impl<S: TraceSink> Stage<'_, S> {
     /// Norm, queries, keys, values, rotation.
     pub(super) fn project(
         &self,
@@ -56,12 +61,19 @@ impl Stage<'_> {
         v: &mut [i32],
         scratch: &mut Scratch,
     ) {
+        if let Some(trace) = self.trace() {
+            let width = self.engine.model().config.width as usize;
+            for (t, x) in x.chunks_exact(width).enumerate() {
+                trace.record_residual(self.index, self.places[start + t], x);
+            }
+        }
         self.pack_normed(&self.block.attn_norm, x, scratch);
         self.rotated(start, &self.block.q, true, q, scratch);
         self.rotated(start, &self.block.k, false, k, scratch);
         let Projection { weights, bias, shift, .. } = &self.block.v;
         let width = weights.rows();
         linear(self.order(1), [weights], &scratch.activations, &mut scratch.products, |t, rows, [acc]| {
+            self.record(TraceOperation::Value, start + t, &rows, acc);
             add_bias(acc, bias.as_ref().map(|bias| &bias[rows.clone()]));
             let out = &mut v[t * width..][rows];
             self.report(start + t, requantize(acc, *shift, ACTIVATION_LIMIT_BITS, out));
@@ -80,8 +92,10 @@ impl Stage<'_> {
         let (dim, style) = (config.head_dim as usize, config.rope_style);
         let table = self.engine.rotation(RotationKind { local: self.block.window.is_some(), query });
         let Projection { weights, bias, norm, shift } = projection;
+        let operation = if query { TraceOperation::Query } else { TraceOperation::Key };
         let width = weights.rows();
         linear(self.order(dim), [weights], &scratch.activations, &mut scratch.products, |t, rows, [acc]| {
+            self.record(operation, start + t, &rows, acc);
             add_bias(acc, bias.as_ref().map(|bias| &bias[rows.clone()]));
             let out = &mut out[t * width..][rows];
             if let Some((raw_shift, norm)) = norm {
@@ -116,7 +130,14 @@ impl Stage<'_> {
             let table = self.engine.softmax_table(keys.len() > SHORT_CONTEXT);
             let rule = AttentionRule { shift: self.block.score_shift, table };
             let head = caches[place.chunk].head(self.index, head / group);
-            attention(self.engine.isa(), query, head, keys, rule, out);
+            let Some(trace) = self.trace() else {
+                return attention(self.engine.isa(), query, head, keys, rule, out);
+            };
+            let (number, count) = (number % config.heads as usize, keys.len());
+            attention_observed(self.engine.isa(), query, head, keys, rule, out, |scores, weighted| {
+                trace.record_scores(self.index, place, number * count, scores);
+                trace.record(self.index, TraceOperation::Weighted, place, number * dim, weighted);
+            });
         };
         let longest = self.places.iter().map(|place| place.position).max().unwrap_or(0);
         if self.together && longest * q.len() > SHARED_ATTENTION {
@@ -129,7 +150,8 @@ impl Stage<'_> {
         }
         scratch.activations.pack(self.engine.isa(), &scratch.wide, query_width);
         let post = self.block.post_attn_norm.as_ref();
-        self.add_residual(start, &self.block.o, self.block.o_shift, post, x, scratch);
+        let operation = TraceOperation::Output;
+        self.add_residual(start, operation, &self.block.o, self.block.o_shift, post, x, scratch);
     }
 
     /// Norm, gate and up, gated product, down projection, residual.
@@ -146,11 +168,14 @@ impl Stage<'_> {
         let Scratch { activations, products, wide, .. } = scratch;
         wide.resize(activations.tokens() * width, 0);
         linear(self.order(1), [&block.gate, &block.up], activations, products, |t, rows, [gate, up]| {
+            self.record(TraceOperation::Gate, start + t, &rows, gate);
+            self.record(TraceOperation::Up, start + t, &rows, up);
             let out = &mut wide[t * width..][rows];
             self.report(start + t, gated_product(gate, up, rule, out));
         });
         activations.pack(self.engine.isa(), wide, width);
-        self.add_residual(start, &block.down, block.down_shift, block.post_ffn_norm.as_ref(), x, scratch);
+        let (operation, post) = (TraceOperation::Down, block.post_ffn_norm.as_ref());
+        self.add_residual(start, operation, &block.down, block.down_shift, post, x, scratch);
     }
 
     fn pack_normed(&self, norm: &Norm, x: &[i32], scratch: &mut Scratch) {
@@ -164,9 +189,11 @@ impl Stage<'_> {
     }
 
     /// `x += W a`, through a norm if there is one.
+    #[expect(clippy::too_many_arguments, reason = "the residual of two halves")]
     fn add_residual(
         &self,
         start: usize,
+        operation: TraceOperation,
         weights: &PackedMatrix,
         shift: i32,
         post: Option<&Norm>,
@@ -177,6 +204,7 @@ impl Stage<'_> {
         let Scratch { activations, products, wide, .. } = scratch;
         let Some(norm) = post else {
             return linear(self.order(1), [weights], activations, products, |t, rows, [acc]| {
+                self.record(operation, start + t, &rows, acc);
                 let x = &mut x[t * width..][rows];
                 self.report(start + t, residual::add(x, acc, shift));
             });
@@ -184,6 +212,7 @@ impl Stage<'_> {
         // A norm needs whole rows.
         wide.resize(activations.tokens() * width, 0);
         linear(self.order(1), [weights], activations, products, |t, rows, [acc]| {
+            self.record(operation, start + t, &rows, acc);
             let out = &mut wide[t * width..][rows];
             self.report(start + t, requantize(acc, shift, RESIDUAL_LIMIT_BITS, out));
         });
@@ -197,6 +226,19 @@ impl Stage<'_> {
     /// `unit` rows have to be finished together.
     fn order(&self, unit: usize) -> Order {
         Order { isa: self.engine.isa(), split: self.together, unit }
+    }
+
+    /// The sink, if this block is recorded; with [`crate::trace::NoTrace`] the compiler knows that it is not.
+    #[inline(always)]
+    fn trace(&self) -> Option<&S> {
+        if S::IS_ON { self.trace } else { None }
+    }
+
+    #[inline(always)]
+    fn record(&self, operation: TraceOperation, token: usize, rows: &Range<usize>, acc: &[i64]) {
+        if let Some(trace) = self.trace() {
+            trace.record(self.index, operation, self.places[token], rows.start, acc);
+        }
     }
 
     fn report(&self, token: usize, in_range: bool) {

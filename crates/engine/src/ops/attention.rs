@@ -32,6 +32,15 @@ thread_local! {
     static MEMORY: Cell<Option<Box<Memory>>> = const { Cell::new(None) };
 }
 
+/// Scores before they are weighed.
+#[derive(Clone, Copy, Debug)]
+pub enum Scores<'s> {
+    /// All fit 32 bits.
+    Narrow(&'s [i32]),
+    /// Any.
+    Wide(&'s [i64]),
+}
+
 /// Output of `query` over the cached positions `keys` into `out` (head_dim).
 pub fn attention(
     isa: Isa,
@@ -41,9 +50,23 @@ pub fn attention(
     rule: AttentionRule<'_>,
     out: &mut [i32],
 ) {
+    attention_observed(isa, query, head, keys, rule, out, |_, _| {});
+}
+
+/// As [`attention`]; `observe` sees the scores and the weighted sums before the division.
+#[inline(always)]
+pub fn attention_observed(
+    isa: Isa,
+    query: &[i32],
+    head: &HeadCache,
+    keys: Range<usize>,
+    rule: AttentionRule<'_>,
+    out: &mut [i32],
+    observe: impl FnOnce(Scores<'_>, &[i64]),
+) {
     if !(0..32).contains(&rule.shift) || !fits(query, head) || head.wide.range(keys.clone()).next().is_some()
     {
-        return plain(query, head, keys, rule, out);
+        return plain(query, head, keys, rule, out, observe);
     }
     let first = keys.start / KEY_LANES * KEY_LANES;
     let (skip, count) = (keys.start - first, keys.end - first);
@@ -64,6 +87,7 @@ pub fn attention(
     weighted.resize(query.len(), 0);
     let values = &head.values[first / 2 * query.len()..][..weights.len() / 2 * query.len()];
     kernel::weighted_sum(isa, weights, values, head.value_max, weighted);
+    observe(Scores::Narrow(scores), weighted);
     divide(weighted, sum, out);
     MEMORY.set(Some(memory));
 }
@@ -79,7 +103,7 @@ fn fits(query: &[i32], head: &HeadCache) -> bool {
 
 /// `model::ops::attention::divide_round` for all of `numerators` by one multiplication each. `z` is at least
 /// the table's first entry, hence above 1, and |numerator| <= z * 2^15.
-fn divide(numerators: &[i64], z: u64, out: &mut [i32]) {
+pub fn divide(numerators: &[i64], z: u64, out: &mut [i32]) {
     const OFFSET: u32 = 16;
     let reciprocal = u64::MAX / z;
     let half_and_offset = ((z >> 1) + (z << OFFSET)).cast_signed();
@@ -92,7 +116,14 @@ fn divide(numerators: &[i64], z: u64, out: &mut [i32]) {
     }
 }
 
-fn plain(query: &[i32], head: &HeadCache, keys: Range<usize>, rule: AttentionRule<'_>, out: &mut [i32]) {
+fn plain(
+    query: &[i32],
+    head: &HeadCache,
+    keys: Range<usize>,
+    rule: AttentionRule<'_>,
+    out: &mut [i32],
+    observe: impl FnOnce(Scores<'_>, &[i64]),
+) {
     let rule = meaning::AttentionRule { shift: rule.shift, table: rule.table };
     let whole = |row: &[i32]| -> Vec<i64> { row.iter().map(|v| i64::from(*v)).collect() };
     let rows: Vec<(Vec<i64>, Vec<i64>)> = keys
@@ -103,8 +134,11 @@ fn plain(query: &[i32], head: &HeadCache, keys: Range<usize>, rule: AttentionRul
         .collect();
     let keys: Vec<&[i64]> = rows.iter().map(|(key, _)| key.as_slice()).collect();
     let values: Vec<&[i64]> = rows.iter().map(|(_, value)| value.as_slice()).collect();
-    for (out, v) in out.iter_mut().zip(meaning::attention(&whole(query), &keys, &values, rule)) {
-        *out = v as i32;
+    let meaning::AttentionSums { scores, weighted, sum } =
+        meaning::attention_sums(&whole(query), &keys, &values, rule);
+    observe(Scores::Wide(&scores), &weighted);
+    for (out, n) in out.iter_mut().zip(weighted) {
+        *out = meaning::divide_round(n, sum) as i32;
     }
 }
 

@@ -4,3 +4,4 @@ mod bits;
 mod models;
 mod real_model;
 mod sampling;
+mod trace;

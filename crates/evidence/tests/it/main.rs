@@ -1,3 +1,6 @@
 //! Integration tests of `evidence` through its public items.
 
+mod audit;
+mod cheats;
+mod parts;
 mod replay;

@@ -20,7 +20,7 @@ use protocol::verdict::{Missing, Reason, Verdict};
 
 const NONCE: Nonce = Nonce::from_bytes([3; 32]);
 
-fn start(bytes: Vec<u8>, formats: Option<Formats>) -> Engine {
+pub(crate) fn start(bytes: Vec<u8>, formats: Option<Formats>) -> Engine {
     let file = read_gguf(Arc::new(bytes)).expect("synthetic models are whole");
     let formats = formats.unwrap_or_else(|| {
         calibrate_file(&file, &KernelAccumulate::new(Isa::best()), &mut |_| {}).expect("bounds hold")
@@ -33,7 +33,7 @@ fn llama() -> Engine {
     start(SyntheticModel::tiny(Architecture::Llama).gguf(), None)
 }
 
-fn request() -> Request {
+pub(crate) fn request() -> Request {
     let mut settings = SamplingSettings::greedy();
     settings.temperature_milli = 800;
     settings.max_tokens = 16;
@@ -42,7 +42,7 @@ fn request() -> Request {
     Request { prompt_ids, settings, nonce: NONCE, client_seed: ClientSeed::from_bytes([4; 32]) }
 }
 
-fn honest(engine: &Engine, request: Request) -> Claim {
+pub(crate) fn honest(engine: &Engine, request: Request) -> Claim {
     let completed = complete(engine, request.clone(), |_| {}).expect("a valid request");
     completed.into_claim(engine.model(), request, false)
 }

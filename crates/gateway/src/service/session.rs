@@ -383,6 +383,7 @@ impl Session {
             finish,
             fingerprints: self.fingerprints.clone(),
             logprobs: self.wanted.logprobs.map(|top| Logprobs { top, tokens: self.logprobs.clone() }),
+            trace: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `maxwell bench`: quality and speed beside others, on this machine, now. Never a number without its sample
 //! size, its limit and whether it kept to it.
 
+mod audit;
 mod engine;
 mod gateway;
 mod limits;
@@ -32,8 +33,9 @@ Examples:
   maxwell bench engine --runs 5
   maxwell bench gateway --alone
   maxwell bench replay --batch 8
+  maxwell bench audit
 
-All but replay need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
+All but replay and audit need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
 For quality and engine, set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
 
 /// One bench.
@@ -45,6 +47,8 @@ enum Bench {
     Engine(engine::EngineArguments),
     /// Cost of recomputing answers: one by one, in a batch, and beside writing them
     Replay(replay::ReplayArguments),
+    /// Cost of checking a trace without multiplying a matrix, beside a replay
+    Audit(audit::AuditArguments),
     /// What the gateway adds and how much it takes, beside nginx and LiteLLM
     Gateway(gateway::GatewayArguments),
 }
@@ -55,6 +59,7 @@ pub(crate) fn run(arguments: &BenchArguments, shell: &Shell) -> anyhow::Result<F
         Bench::Quality(arguments) => quality::run(arguments, shell),
         Bench::Engine(arguments) => engine::run(arguments, shell),
         Bench::Replay(arguments) => replay::run(arguments, shell),
+        Bench::Audit(arguments) => audit::run(arguments, shell),
         Bench::Gateway(arguments) => gateway::run(arguments, shell),
     }
 }

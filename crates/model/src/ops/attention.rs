@@ -18,15 +18,33 @@ pub struct AttentionRule<'t> {
 /// |out| never exceeds the largest |v|, so it cannot overflow.
 #[must_use]
 pub fn attention(query: &[i64], keys: &[&[i64]], values: &[&[i64]], rule: AttentionRule<'_>) -> Vec<i64> {
+    let AttentionSums { weighted, sum, .. } = attention_sums(query, keys, values, rule);
+    weighted.into_iter().map(|n| divide_round(n, sum)).collect()
+}
+
+/// What attention has before its division.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttentionSums {
+    /// One per key.
+    pub scores: Vec<i64>,
+    /// `sum_j e_j v_j`.
+    pub weighted: Vec<i64>,
+    /// Z.
+    pub sum: i64,
+}
+
+/// [`attention`] before its division.
+#[must_use]
+pub fn attention_sums(
+    query: &[i64],
+    keys: &[&[i64]],
+    values: &[&[i64]],
+    rule: AttentionRule<'_>,
+) -> AttentionSums {
     let scores: Vec<i64> = keys.iter().map(|k| dot(query, k)).collect();
     let weights = softmax(&scores, rule.shift, rule.table);
-    let sum: i64 = weights.iter().sum();
-    (0..query.len())
-        .map(|d| {
-            let weighted: i64 = weights.iter().zip(values).map(|(e, v)| e * v[d]).sum();
-            divide_round(weighted, sum)
-        })
-        .collect()
+    let weigh = |d: usize| weights.iter().zip(values).map(|(e, v)| e * v[d]).sum();
+    AttentionSums { scores, weighted: (0..query.len()).map(weigh).collect(), sum: weights.iter().sum() }
 }
 
 /// `floor((n + floor(z / 2)) / z)` for positive `z`.

@@ -9,7 +9,7 @@ use protocol::seed::derive_seed;
 use protocol::settings::{MAX_OUTPUT_TOKENS, SettingLimit};
 use protocol::{
     Claim, ClientSeed, Error, FinishReason, LogitFingerprint, ModelCommitment, Nonce, Reason,
-    SamplingSettings, Seed, TemplateDigest,
+    SamplingSettings, Seed, TemplateDigest, TraceRoot,
 };
 
 use crate::samples::{claim, nonce, settings};
@@ -218,11 +218,37 @@ fn logprobs_are_part_of_the_claim() {
     );
 }
 
+#[test]
+fn the_root_of_a_trace_is_part_of_the_claim() {
+    let root = TraceRoot::from_bytes([9; 32]);
+    for logprobs in [None, Some(logprobs_of(2))] {
+        let plain = Claim { logprobs, ..claim() };
+        let with = Claim { trace: Some(root), ..plain.clone() };
+        assert_ne!(with.digest(), plain.digest());
+        let bytes = with.encode();
+        assert_eq!(Claim::decode(&bytes), Ok(with));
+        for cut in 0..bytes.len() {
+            assert!(Claim::decode(&bytes[..cut]).is_err(), "{cut}");
+        }
+        for fewer in 1..3 {
+            let mut without = bytes.clone();
+            without[8] -= fewer;
+            assert!(Claim::decode(&without).is_err());
+        }
+        // A root of another length.
+        let mut short = bytes;
+        short.pop();
+        let length = short.len() - 32;
+        short[length] -= 1;
+        assert!(Claim::decode(&short).is_err());
+    }
+}
+
 fn any_claim() -> impl Strategy<Value = Claim> {
     let ids = any::<[[u8; 32]; 5]>();
     let lists = (prop::collection::vec(any::<u32>(), 0..40), prop::collection::vec(any::<u8>(), 0..300));
     let head = ("[a-z0-9.-]{1,64}", any::<bool>(), any_settings(), any_finish());
-    (ids, lists, head, any_output(), any::<bool>()).prop_map(|(ids, lists, head, output, logprobs)| Claim {
+    (ids, lists, head, any_output(), any::<[bool; 2]>()).prop_map(|(ids, lists, head, output, more)| Claim {
         version: 1,
         numerics: head.0,
         model: ModelCommitment::from_bytes(ids[0]),
@@ -236,7 +262,8 @@ fn any_claim() -> impl Strategy<Value = Claim> {
         finish: head.3,
         output_bytes: lists.1,
         fingerprints: output.iter().map(|(_, fingerprint)| *fingerprint).collect(),
-        logprobs: logprobs.then(|| logprobs_of(output.len())),
+        logprobs: more[0].then(|| logprobs_of(output.len())),
+        trace: more[1].then(|| TraceRoot::from_bytes(ids[1])),
     })
 }
 

@@ -55,5 +55,6 @@ pub(crate) fn claim() -> Claim {
             LogitFingerprint::new(1 << 32, 0).unwrap(),
         ],
         logprobs: None,
+        trace: None,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::settings::SettingLimit;
+use protocol::trace::{TraceFault, TraceOperation, TracePlace};
 use protocol::{FinishReason, Missing, Reason, Seed, Verdict};
 
 use crate::samples::{client_seed, model, nonce};
@@ -12,6 +13,7 @@ fn reasons() -> Vec<(Reason, &'static str, Option<u32>)> {
     let seed = Seed::from_bytes(*client_seed().as_bytes());
     let limit = SettingLimit { field: "top_p_ppm", value: 0, min: 1, max: 1_000_000, also: None };
     let finish = (FinishReason::Length, FinishReason::EndToken);
+    let place = TracePlace { position: 11, block: 2, operation: TraceOperation::Output };
     vec![
         (Reason::Nonce { claimed: nonce(), issued: nonce() }, "nonce", None),
         (Reason::Seed { claimed: seed, derived: seed }, "seed", None),
@@ -36,6 +38,7 @@ fn reasons() -> Vec<(Reason, &'static str, Option<u32>)> {
         (Reason::OutOfRange { claimed: Some(6), computed: None }, "out_of_range", Some(6)),
         (Reason::OutOfRange { claimed: Some(6), computed: Some(7) }, "out_of_range", Some(7)),
         (Reason::OutputBytes { offset: 8 }, "output_bytes", Some(8)),
+        (Reason::ExecutionTrace { place, fault: TraceFault::Product }, "execution_trace", Some(11)),
     ]
 }
 

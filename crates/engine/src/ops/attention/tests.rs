@@ -23,7 +23,7 @@ fn check(positions: usize, dim: usize, bits: u32, window: usize, shift: i32) {
         let rule = AttentionRule { shift, table: &table };
         let keys = positions.saturating_sub(window)..positions;
         let mut slow = vec![0; dim];
-        plain(&query, cache.head(0, 0), keys.clone(), rule, &mut slow);
+        plain(&query, cache.head(0, 0), keys.clone(), rule, &mut slow, |_, _| {});
         for isa in Isa::available() {
             let mut fast = vec![0; dim];
             attention(isa, &query, cache.head(0, 0), keys.clone(), rule, &mut fast);
@@ -58,7 +58,7 @@ fn largest_sums_are_exact() {
     let table = exp_long();
     let rule = AttentionRule { shift: 10, table: &table };
     let mut slow = vec![0; dim];
-    plain(&vec![5; dim], cache.head(0, 0), 0..positions, rule, &mut slow);
+    plain(&vec![5; dim], cache.head(0, 0), 0..positions, rule, &mut slow, |_, _| {});
     assert_eq!(slow[0], (32_767 * 1000 + 1500) / 3000);
     for isa in Isa::available() {
         let mut fast = vec![0; dim];

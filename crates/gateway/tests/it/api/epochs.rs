@@ -225,6 +225,7 @@ fn claim(asked: &Generate, says: &str) -> Claim {
         output_bytes: says.as_bytes().to_vec(),
         fingerprints: vec![crate::fake::fingerprint(); says.len() + 1],
         logprobs: None,
+        trace: None,
     }
 }
 

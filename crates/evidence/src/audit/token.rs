@@ -1,0 +1,289 @@
+//! One token in one block: lengths, bounds, products, and everything between them redone. Gives the place at which it
+//! stops, never a repaired number.
+
+use engine::ops::attention::divide;
+use engine::ops::hadamard::gated_product;
+use engine::ops::requantize::requantize;
+use engine::ops::residual;
+use engine::ops::rms_norm::Norm;
+use engine::ops::rope::rotate_requantize;
+use engine::trace::{OperationTrace, width};
+use model::Model;
+use model::ops::attention::{divide_round, first_key};
+use model::ops::requantize::{ACTIVATION_LIMIT_BITS, RESIDUAL_LIMIT_BITS};
+use model::weights::Weights;
+use protocol::trace::{TraceFault, TraceOperation, TracePlace};
+
+use super::attention::{HeadState, KeyPart, Seen, softmax};
+use super::rules::{HeadRules, Rules};
+use super::{TraceEnd, number};
+use crate::field::CheckField;
+use crate::freivalds::{Group, Prepared, Vectors};
+
+/// Magnitude bits of a softmax weight, of values, and of activations.
+const SOFTMAX_BITS: u32 = 15;
+/// Values up to this magnitude go through `divide`.
+const NARROW: i32 = i16::MAX as i32;
+
+/// A position on its way through the blocks.
+pub(super) struct Row<F: CheckField> {
+    pub(super) position: usize,
+    /// The residual stream.
+    x: Vec<i32>,
+    query: Vec<i32>,
+    /// One per key/value head.
+    pub(super) parts: Vec<KeyPart<F>>,
+}
+
+/// Where and why a position stops.
+pub(super) type Stop = (usize, TraceEnd);
+
+/// The numbers of one position in one block, and what they are checked with.
+pub(super) struct TokenAudit<'t, F: CheckField> {
+    pub(super) model: &'t Model,
+    pub(super) rules: &'t Rules,
+    pub(super) prepared: &'t Prepared<F>,
+    pub(super) block: usize,
+    pub(super) operations: &'t [OperationTrace],
+    pub(super) position: usize,
+    /// Of the position in its chunk.
+    pub(super) index: usize,
+}
+
+impl<F: CheckField> Row<F> {
+    pub(super) fn new(position: usize, x: Vec<i32>) -> Self {
+        Self { position, x, query: Vec::new(), parts: Vec::new() }
+    }
+}
+
+impl<F: CheckField> TokenAudit<'_, F> {
+    /// Residual, norm, queries, keys, values.
+    pub(super) fn project(&self, row: &mut Row<F>, heads: &[HeadState<F>]) -> Result<(), Stop> {
+        let (rules, dim) = (&self.rules.blocks[self.block], self.model.config.head_dim as usize);
+        self.residual(row)?;
+        let normed = apply(&rules.attn_norm, &row.x);
+        let tensors = &self.model.tensors.blocks[self.block];
+        let [q, k, v] = self.products(
+            self.prepared.group(self.block, Group::Attention),
+            [TraceOperation::Query, TraceOperation::Key, TraceOperation::Value],
+            [&tensors.q, &tensors.k, &tensors.v],
+            &normed,
+        )?;
+        row.query = self.rotated(&rules.query, q)?;
+        let key = self.rotated(&rules.key, k)?;
+        let mut value = vec![0; v.len()];
+        let biased = with_bias(v, rules.value_bias.as_deref());
+        let in_range = requantize(&biased, rules.value_shift, ACTIVATION_LIMIT_BITS, &mut value);
+        self.in_range(in_range)?;
+        let pairs = heads.iter().zip(key.chunks_exact(dim).zip(value.chunks_exact(dim)));
+        row.parts = pairs.map(|(head, (key, value))| head.part(self.position, key, value)).collect();
+        Ok(())
+    }
+
+    /// Attention, its output matrix, the feed-forward half.
+    pub(super) fn finish(&self, row: &mut Row<F>, heads: &[HeadState<F>]) -> Result<(), Stop> {
+        let rules = &self.rules.blocks[self.block];
+        let tensors = &self.model.tensors.blocks[self.block];
+        let attended = self.attend(row, heads)?;
+        let group = |group| self.prepared.group(self.block, group);
+        let [o] = self.products(group(Group::Output), [TraceOperation::Output], [&tensors.o], &attended)?;
+        self.add(row, o, rules.output_shift, rules.post_attn_norm.as_ref())?;
+        let normed = apply(&rules.ffn_norm, &row.x);
+        let [gate, up] = self.products(
+            group(Group::Gate),
+            [TraceOperation::Gate, TraceOperation::Up],
+            [&tensors.gate, &tensors.up],
+            &normed,
+        )?;
+        let mut gated = vec![0; gate.len()];
+        let in_range = gated_product(gate, up, self.rules.gate(rules), &mut gated);
+        self.in_range(in_range)?;
+        let [down] = self.products(group(Group::Down), [TraceOperation::Down], [&tensors.down], &gated)?;
+        self.add(row, down, rules.down_shift, rules.post_ffn_norm.as_ref())
+    }
+
+    /// Behind the last block: the residual, and the logits where they are wanted.
+    pub(super) fn logits(&self, row: &Row<F>, wanted: bool) -> Result<Option<&[i64]>, Stop> {
+        self.residual(row)?;
+        let found = self.operations.get(1).map_or(&[][..], |operation| operation.row(self.index));
+        if !wanted {
+            return if found.is_empty() {
+                Ok(None)
+            } else {
+                Err(self.fault(TraceOperation::Logits, TraceFault::Length))
+            };
+        }
+        let normed = apply(&self.rules.output_norm, &row.x);
+        let (head, output) = (self.prepared.head(), self.model.output());
+        let [logits] = self.products(head, [TraceOperation::Logits], [output], &normed)?;
+        Ok(Some(logits))
+    }
+
+    /// The residual stream that enters the block, as the trace says.
+    pub(super) fn entering(&self) -> Result<Vec<i64>, Stop> {
+        let found = self.row(TraceOperation::Residual)?;
+        self.bound(TraceOperation::Residual, found, RESIDUAL_LIMIT_BITS)?;
+        Ok(found.to_vec())
+    }
+
+    /// Whether it is what the block before gave.
+    pub(super) fn residual(&self, row: &Row<F>) -> Result<(), Stop> {
+        let found = self.row(TraceOperation::Residual)?;
+        let is_same = found.iter().zip(&row.x).all(|(found, x)| *found == i64::from(*x));
+        if is_same { Ok(()) } else { Err(self.fault(TraceOperation::Residual, TraceFault::Carried)) }
+    }
+
+    fn rotated(&self, rules: &HeadRules, acc: &[i64]) -> Result<Vec<i32>, Stop> {
+        let (dim, style) = (self.model.config.head_dim as usize, self.model.config.rope_style);
+        let mut acc = with_bias(acc, rules.bias.as_deref());
+        let mut out = vec![0; acc.len()];
+        if let Some((shift, norm)) = &rules.norm {
+            self.in_range(requantize(&acc, *shift, ACTIVATION_LIMIT_BITS, &mut out))?;
+            for (acc, raw) in acc.chunks_exact_mut(dim).zip(out.chunks_exact(dim)) {
+                norm.apply(raw, acc, |v| v);
+            }
+        }
+        let rotation = self.rules.rotation(rules.rotation, self.position);
+        let in_range = rotate_requantize(&acc, rotation, style, rules.shift, ACTIVATION_LIMIT_BITS, &mut out);
+        self.in_range(in_range)?;
+        Ok(out)
+    }
+
+    fn attend(&self, row: &Row<F>, states: &[HeadState<F>]) -> Result<Vec<i32>, Stop> {
+        let (config, rules) = (&self.model.config, &self.rules.blocks[self.block]);
+        let (dim, heads) = (config.head_dim as usize, config.heads as usize);
+        let group = heads / config.kv_heads as usize;
+        let keys = (first_key(self.position, rules.window), self.position + 1);
+        let count = keys.1 - keys.0;
+        let dim_bits = 32 - config.head_dim.leading_zeros();
+        let context_bits = 32 - config.context.leading_zeros();
+        let scores = self.row(TraceOperation::Scores)?;
+        self.bound(TraceOperation::Scores, scores, 2 * ACTIVATION_LIMIT_BITS + dim_bits)?;
+        let weighted = self.row(TraceOperation::Weighted)?;
+        let weighted_bits = SOFTMAX_BITS + ACTIVATION_LIMIT_BITS + context_bits;
+        let table = self.rules.softmax(count);
+        let mut weights = Vec::with_capacity(count);
+        let mut out = vec![0; row.query.len()];
+        let seen = |head: usize| Seen {
+            query: &row.query[head * dim..][..dim],
+            keys,
+            scores: &scores[head * count..][..count],
+            weighted: &weighted[head * dim..][..dim],
+        };
+        // All scores first: a place of the trace counts before those behind it.
+        if !(0..heads).all(|head| states[head / group].scores_fit(seen(head))) {
+            return Err(self.fault(TraceOperation::Scores, TraceFault::Product));
+        }
+        self.bound(TraceOperation::Weighted, weighted, weighted_bits)?;
+        for (head, out) in out.chunks_exact_mut(dim).enumerate() {
+            let seen = seen(head);
+            let sum = softmax(seen.scores, rules.score_shift, table, &mut weights);
+            if !states[head / group].weighted_fit(seen, &weights) {
+                return Err(self.fault(TraceOperation::Weighted, TraceFault::Product));
+            }
+            quotients(seen.weighted, sum, out);
+        }
+        Ok(out)
+    }
+
+    /// `x += acc`, through a norm if there is one.
+    fn add(&self, row: &mut Row<F>, acc: &[i64], shift: i32, post: Option<&Norm>) -> Result<(), Stop> {
+        let Some(norm) = post else { return self.in_range(residual::add(&mut row.x, acc, shift)) };
+        let mut raw = vec![0; acc.len()];
+        self.in_range(requantize(acc, shift, RESIDUAL_LIMIT_BITS, &mut raw))?;
+        let mut normed = vec![0; acc.len()];
+        norm.apply(&raw, &mut normed, |v| v);
+        self.in_range(residual::add(&mut row.x, &normed, 0))
+    }
+
+    /// Checks that the recorded numbers are the products of the matrices with `x`, and gives them.
+    fn products<const N: usize>(
+        &self,
+        vectors: &Vectors<F::Element>,
+        operations: [TraceOperation; N],
+        matrices: [&Weights; N],
+        x: &[i32],
+    ) -> Result<[&[i64]; N], Stop> {
+        let mut sum = F::Element::default();
+        let mut found: [&[i64]; N] = [&[]; N];
+        let mut is_exact = true;
+        for (number, operation) in operations.into_iter().enumerate() {
+            found[number] = self.row(operation)?;
+            let bits = vectors.bits[number];
+            self.bound(operation, found[number], bits)?;
+            is_exact &= bits <= F::VALUE_BITS;
+            sum = F::add(sum, F::dot(&vectors.rows[number], found[number]));
+        }
+        if is_exact && sum == F::dot_narrow(&vectors.columns, x) {
+            return Ok(found);
+        }
+        // Which one; and the whole truth where bounds are too wide for the field.
+        for ((operation, weights), found) in operations.into_iter().zip(matrices).zip(found) {
+            if !is_product(weights, x, found) {
+                return Err(self.fault(operation, TraceFault::Product));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The numbers of an operation at this position, as many as there must be.
+    fn row(&self, operation: TraceOperation) -> Result<&[i64], Stop> {
+        let index = if operation == TraceOperation::Logits { 1 } else { operation as usize };
+        let row = self.operations.get(index).map_or(&[][..], |operation| operation.row(self.index));
+        if row.len() == width(self.model, self.block, operation, self.position) {
+            Ok(row)
+        } else {
+            Err(self.fault(operation, TraceFault::Length))
+        }
+    }
+
+    fn bound(&self, operation: TraceOperation, row: &[i64], bits: u32) -> Result<(), Stop> {
+        let magnitudes = row.iter().fold(0, |all, v| all | v.unsigned_abs());
+        let is_below = magnitudes >> bits.min(63) == 0;
+        if is_below { Ok(()) } else { Err(self.fault(operation, TraceFault::Bound)) }
+    }
+
+    fn in_range(&self, is_in_range: bool) -> Result<(), Stop> {
+        if is_in_range { Ok(()) } else { Err((self.position, TraceEnd::OutOfRange)) }
+    }
+
+    fn fault(&self, operation: TraceOperation, fault: TraceFault) -> Stop {
+        let place = TracePlace { position: number(self.position), block: number(self.block), operation };
+        (self.position, TraceEnd::Fault(place, fault))
+    }
+}
+
+fn apply(norm: &Norm, x: &[i32]) -> Vec<i32> {
+    let mut out = vec![0; x.len()];
+    // `output_exponent` leaves no value beyond 16 bits.
+    norm.apply(x, &mut out, |v| v as i32);
+    out
+}
+
+fn with_bias(acc: &[i64], bias: Option<&[i64]>) -> Vec<i64> {
+    match bias {
+        Some(bias) => acc.iter().zip(bias).map(|(acc, bias)| acc + bias).collect(),
+        None => acc.to_vec(),
+    }
+}
+
+/// The product itself: only where a check has failed or can't be made.
+fn is_product(weights: &Weights, x: &[i32], found: &[i64]) -> bool {
+    let mut row = Vec::new();
+    found.iter().enumerate().all(|(r, found)| {
+        weights.row(number(r), &mut row);
+        row.iter().zip(x).map(|(w, x)| w * i64::from(*x)).sum::<i64>() == *found
+    })
+}
+
+/// `divide_round` of all sums; their magnitude is that of the values times `sum`.
+fn quotients(weighted: &[i64], sum: i64, out: &mut [i32]) {
+    let largest = weighted.iter().fold(0, |all: u64, n| all | n.unsigned_abs());
+    if i128::from(largest) <= i128::from(sum) * i128::from(NARROW) {
+        divide(weighted, sum.unsigned_abs(), out);
+    } else {
+        for (out, n) in out.iter_mut().zip(weighted) {
+            *out = divide_round(*n, sum) as i32;
+        }
+    }
+}
