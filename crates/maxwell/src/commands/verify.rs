@@ -62,13 +62,11 @@ pub(crate) fn run(arguments: &VerifyArguments, shell: &Shell) -> anyhow::Result<
         _ if stale => {
             Err(("reject", "the claim carries another nonce than the one that was given out".to_owned()))
         }
-        Ok(proof) => {
-            pool.install(|| verifier::verify(&opened.model, &claim, &proof)).map_err(|reason| match reason {
-                // Not a lie, but nothing that a proof can say.
-                Reject::Unprovable(reason) => ("undecided", reason.to_string()),
-                reason => ("reject", reason.to_string()),
-            })
-        }
+        Ok(proof) => pool.install(|| verifier::verify(&opened.model, &claim, &proof)).map_err(|reason| {
+            // Not a lie, but nothing that a proof can say.
+            let is_unprovable = matches!(reason, Reject::Unprovable(_));
+            (if is_unprovable { "undecided" } else { "reject" }, reason.to_string())
+        }),
         Err(malformed) => Err(("reject", malformed.to_string())),
     };
     let seconds = began.elapsed().as_secs_f64();
