@@ -75,5 +75,6 @@ fn claim(finish: FinishReason) -> Claim {
         output_bytes: b"hello".to_vec(),
         fingerprints: vec![fingerprint; 2],
         logprobs: None,
+        trace: None,
     }
 }

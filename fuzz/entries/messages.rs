@@ -115,6 +115,7 @@ pub(crate) fn claim() -> Claim {
         output_bytes: b"hello".to_vec(),
         fingerprints: vec![fingerprint; 2],
         logprobs: None,
+        trace: None,
     }
 }
 
