@@ -4,11 +4,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `lanes` | what a loop may do with a few elements at once |
+//! | `memory` | large columns |
 //! | `portable`, `avx512` | the instruction sets |
 
 #![expect(unsafe_code, reason = "vector instructions; each block says why it is sound")]
 
 mod lanes;
+mod memory;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
@@ -17,6 +19,7 @@ mod avx512;
 mod tests;
 
 pub(crate) use self::lanes::{ExtLanes, Lanes};
+pub(crate) use self::memory::{zero_cells, zeros};
 
 /// A loop over lanes.
 pub(crate) trait Kernel {

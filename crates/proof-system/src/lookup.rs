@@ -17,7 +17,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use self::prove::{Fractions, Numerators, prove};
+pub use self::prove::{Fractions, Numerators, Workspace, prove};
 pub use self::verify::{Reject, verify};
 
 use crate::field::Ext;

@@ -2,7 +2,7 @@
 //! the first one that a sumcheck binds: both halves of a column are contiguous.
 
 use crate::field::{Base, Ext};
-use crate::kernels::{ExtLanes, Isa, Kernel, Lanes};
+use crate::kernels::{ExtLanes, Isa, Kernel, Lanes, zeros};
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ impl ExtColumn {
     /// So many zeros.
     #[must_use]
     pub fn zeros(length: usize) -> Self {
-        Self { c0: vec![Base::ZERO; length], c1: vec![Base::ZERO; length] }
+        Self { c0: zeros(length), c1: zeros(length) }
     }
 
     /// Elements.
@@ -59,6 +59,12 @@ impl FromIterator<Ext> for ExtColumn {
 #[must_use]
 pub fn eq_table(isa: Isa, point: &[Ext], factor: Ext) -> ExtColumn {
     let mut table = ExtColumn::zeros(1 << point.len());
+    fill_eq_table(isa, point, factor, &mut table);
+    table
+}
+
+/// The same into a column of this length.
+pub fn fill_eq_table(isa: Isa, point: &[Ext], factor: Ext, table: &mut ExtColumn) {
     if let (Some(c0), Some(c1)) = (table.c0.first_mut(), table.c1.first_mut()) {
         (*c0, *c1) = (factor.c0, factor.c1);
     }
@@ -70,7 +76,6 @@ pub fn eq_table(isa: Isa, point: &[Ext], factor: Ext) -> ExtColumn {
         let [high0, high1] = [rest0, rest1].map(|rest| rest.split_at_mut(length).0);
         isa.run(length, EqStep { low: [low0, low1], high: [high0, high1], r: *r });
     }
-    table
 }
 
 /// One more variable: `(t, _)` becomes `(t - t r, t r)`.

@@ -3,7 +3,7 @@
 use proof_system::field::{Base, Ext};
 use proof_system::fold::fold_rows;
 use proof_system::kernels::Isa;
-use proof_system::lookup::{self, FractionTreeProof, Fractions, Numerators};
+use proof_system::lookup::{self, FractionTreeProof, Fractions, Numerators, Workspace};
 use proof_system::multilinear::ExtColumn;
 use proof_system::transcript::Transcript;
 use rayon::prelude::*;
@@ -145,8 +145,15 @@ impl<'t> Sources<'t> {
 
     /// Proves one tree of looked-up values.
     #[must_use]
-    pub fn prove_tree(&self, tree: &Tree, alpha: Ext, beta: Ext, isa: Isa, mut fork: Transcript) -> Proven {
-        let mut leaves = ExtColumn::zeros(1 << tree.bits);
+    pub fn prove_tree(
+        &self,
+        tree: &Tree,
+        [alpha, beta]: [Ext; 2],
+        isa: Isa,
+        workspace: &mut Workspace,
+        mut fork: Transcript,
+    ) -> Proven {
+        let mut leaves = workspace.take(1 << tree.bits);
         let cube = beta.power(3);
         let padding = alpha - cube * Ext::from_signed(Table::Range(1).tag());
         let mut end = 0;
@@ -157,7 +164,7 @@ impl<'t> Sources<'t> {
         leaves.c0[end..].fill(padding.c0);
         leaves.c1[end..].fill(padding.c1);
         let fractions = Fractions { numerators: Numerators::Ones, denominators: leaves };
-        let (proof, claim) = lookup::prove(fractions, isa, &mut fork);
+        let (proof, claim) = lookup::prove(fractions, isa, workspace, &mut fork);
         let lanes = self.public.dims.lanes();
         let (_, low) = claim.point.split_at(claim.point.len() - self.public.dims.lane_bits as usize);
         let lane_weights = eq_vector(low, lanes);
@@ -259,7 +266,7 @@ impl<'t> Sources<'t> {
             c1: vec![Base::ZERO; counts.len()],
         };
         let fractions = Fractions { numerators: Numerators::Given(numerators), denominators: column };
-        let (proof, leaves) = lookup::prove(fractions, isa, &mut fork);
+        let (proof, leaves) = lookup::prove(fractions, isa, &mut Workspace::default(), &mut fork);
         let end = TreeEnd { sum: root(&proof), leaves };
         Proven { proof, end, fork, folded: Vec::new() }
     }

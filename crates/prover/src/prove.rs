@@ -5,6 +5,7 @@ use proof_system::commitment::Committed;
 use proof_system::field::Ext;
 use proof_system::fold::fold_rows;
 use proof_system::kernels::Isa;
+use proof_system::lookup::Workspace;
 use proof_system::multilinear::ExtColumn;
 use proof_system::sumcheck::{self, bits};
 use proof_system::transcript::{Label, Transcript};
@@ -232,8 +233,11 @@ impl Channel for Prover<'_> {
         let sources = self.sources();
         let fork = |index: usize| self.transcript.fork(index as u64);
         let trees = self.layout.trees.par_iter().enumerate();
-        let mut proven: Vec<Proven> =
-            trees.map(|(index, tree)| sources.prove_tree(tree, alpha, beta, self.isa, fork(index))).collect();
+        let mut proven: Vec<Proven> = trees
+            .map_init(Workspace::default, |workspace, (index, tree)| {
+                sources.prove_tree(tree, [alpha, beta], self.isa, workspace, fork(index))
+            })
+            .collect();
         proven.push(sources.prove_tables(alpha, beta, self.isa, fork(proven.len())));
         let forks: Vec<Transcript> = proven.iter().map(|tree| tree.fork.clone()).collect();
         self.transcript.join(&forks);

@@ -4,7 +4,7 @@
 use crate::public::{Dims, MAX_RANGE_BITS, NORM_ROW_COLUMNS, Public, Rounded, quotient, triangle};
 
 /// Leaves of a lookup tree: 2^this at most.
-pub const TREE_BITS: u32 = 20;
+pub const TREE_BITS: u32 = 22;
 /// Columns of a committed row: 2^this at most.
 const MAX_COLUMN_BITS: u32 = 18;
 /// Columns that are opened; see `soundness`.

@@ -18,7 +18,7 @@ use crate::error::Unprovable;
 /// Values that one opening of a stream gives together: 2^this at most.
 const MAX_LANE_BITS: u32 = 6;
 /// Remainders of this many bits are looked up whole; longer ones in two parts.
-const ONE_LIMB_BITS: u32 = 17;
+const ONE_LIMB_BITS: u32 = 20;
 /// The longest shift that two parts cover.
 const MAX_SHIFT: u32 = 42;
 /// The largest range that is a table.
@@ -446,12 +446,19 @@ fn dims(model: &Model, claim: &Claim) -> Result<Dims, Unprovable> {
     })
 }
 
-fn split(shifts: Vec<i32>, what: &'static str) -> Result<Split, Unprovable> {
+fn split(shifts: Vec<i32>, op: Rounded) -> Result<Split, Unprovable> {
+    let what = name(op);
+    // Twice a result, shifted back, is below p in magnitude: no other result fits the same value. A sum of the stream is one bit longer.
+    let bits = op
+        .narrow_bits()
+        .saturating_add(if WIDE.contains(&op) { op.wide_bits() } else { 0 })
+        .saturating_add(1);
+    let most = MAX_SHIFT.min(62_u32.saturating_sub(bits));
     let mut split = Split::default();
     for shift in shifts {
         let shift = u32::try_from(shift)
             .ok()
-            .filter(|s| (1..=MAX_SHIFT).contains(s))
+            .filter(|s| (1..=most).contains(s))
             .ok_or(Unprovable::Shift { what, shift })?;
         split.shift.push(shift);
     }
@@ -494,7 +501,7 @@ fn splits(model: &Model) -> Result<BTreeMap<Rounded, Split>, Unprovable> {
         }
     }
     all.insert(Rounded::FinalNorm, vec![norm(&model.tensors.output_norm)]);
-    all.into_iter().map(|(op, shifts)| Ok((op, split(shifts, name(op))?))).collect()
+    all.into_iter().map(|(op, shifts)| Ok((op, split(shifts, op)?))).collect()
 }
 
 fn score_shifts(model: &Model) -> Result<Vec<u32>, Unprovable> {

@@ -30,7 +30,12 @@ impl TreeHasher {
         for element in elements {
             buffer.extend_from_slice(&element.value().to_le_bytes());
         }
-        *blake3::keyed_hash(&self.leaf_key, buffer).as_bytes()
+        self.leaf_bytes(buffer)
+    }
+
+    /// The same of elements that are bytes already.
+    pub(super) fn leaf_bytes(&self, elements: &[u8]) -> Digest {
+        *blake3::keyed_hash(&self.leaf_key, elements).as_bytes()
     }
 
     pub(super) fn node(&self, left: &Digest, right: &Digest) -> Digest {

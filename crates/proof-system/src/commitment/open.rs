@@ -14,9 +14,34 @@ use super::hash_tree::{Digest, HashTree, TreeHasher};
 use super::{GROUP_ROWS, OpenedColumn, Opening, Shape};
 use crate::field::{Base, Ext};
 use crate::fold::combine_rows;
-use crate::kernels::Isa;
+use crate::kernels::{Isa, zero_cells};
 use crate::multilinear::eq_table;
 use crate::transcript::{Label, Transcript};
+
+/// Neighbouring columns that are hashed together, so that each group's memory is read in runs.
+const HASHED_TOGETHER: usize = 32;
+
+/// Hashes some columns from `first` on.
+fn hash_columns(
+    groups: &[Vec<Cell>],
+    first: usize,
+    leaves: &mut [Digest],
+    hasher: &TreeHasher,
+    buffers: &mut Vec<Vec<u8>>,
+) {
+    buffers.resize(leaves.len(), Vec::new());
+    buffers.iter_mut().for_each(Vec::clear);
+    for group in groups {
+        for (buffer, cell) in buffers.iter_mut().zip(&group[first..first + leaves.len()]) {
+            for element in cell {
+                buffer.extend_from_slice(&element.value().to_le_bytes());
+            }
+        }
+    }
+    for (leaf, buffer) in leaves.iter_mut().zip(buffers) {
+        *leaf = hasher.leaf_bytes(buffer);
+    }
+}
 
 /// A matrix that was committed to, and what is needed to open it.
 #[derive(Debug)]
@@ -44,7 +69,7 @@ impl Committed {
         let groups: Vec<Vec<Cell>> = integers
             .par_chunks(GROUP_ROWS * columns)
             .map(|rows| {
-                let mut out = vec![[Base::ZERO; GROUP_ROWS]; 2 * columns];
+                let mut out = zero_cells(2 * columns);
                 let cell = |column: usize| -> Cell {
                     std::array::from_fn(|row| Base::from_signed(i64::from(rows[row * columns + column])))
                 };
@@ -53,12 +78,13 @@ impl Committed {
             })
             .collect();
         let hasher = TreeHasher::new();
-        let leaves = (0..2 * columns)
-            .into_par_iter()
-            .map_init(Vec::new, |buffer, column| {
-                hasher.leaf(groups.iter().flat_map(|group| group[column]), buffer)
-            })
-            .collect();
+        let mut leaves = vec![Digest::default(); 2 * columns];
+        leaves.par_chunks_mut(HASHED_TOGETHER).enumerate().for_each_init(
+            Vec::new,
+            |buffers, (chunk, leaves)| {
+                hash_columns(&groups, chunk * HASHED_TOGETHER, leaves, &hasher, buffers);
+            },
+        );
         Self { shape, integers, groups, tree: HashTree::new(leaves, &hasher), isa }
     }
 

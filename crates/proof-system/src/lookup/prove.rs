@@ -6,10 +6,12 @@
     reason = "the prover's own columns, whose lengths are powers of two that it made"
 )]
 
+use std::collections::BTreeMap;
+
 use super::{FractionTreeProof, LayerProof, LeafClaim, MAX_BITS, descend};
 use crate::field::{Base, Ext};
 use crate::kernels::{ExtLanes, Isa, Kernel, Lanes};
-use crate::multilinear::{ExtColumn, eq_table};
+use crate::multilinear::{ExtColumn, fill_eq_table};
 use crate::transcript::{Label, Transcript};
 
 /// What stands above the leaves' lines.
@@ -30,29 +32,54 @@ pub struct Fractions {
     pub denominators: ExtColumn,
 }
 
-/// Proves the sum of the fractions.
+/// Columns of earlier trees, to be used again: fresh memory costs more than what is computed in it.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    free: BTreeMap<usize, Vec<ExtColumn>>,
+}
+
+impl Workspace {
+    /// A column of this length, with anything in it.
+    #[must_use]
+    pub fn take(&mut self, length: usize) -> ExtColumn {
+        self.free.get_mut(&length).and_then(Vec::pop).unwrap_or_else(|| ExtColumn::zeros(length))
+    }
+
+    /// Takes a column that is of no more use.
+    pub fn give(&mut self, column: ExtColumn) {
+        self.free.entry(column.len()).or_default().push(column);
+    }
+}
+
+/// Proves the sum of the fractions, and keeps their columns for the next tree.
 ///
 /// # Panics
 /// If the number of leaves is not a power of two from 2 to `2^MAX_BITS`, or numerators are missing.
 #[must_use]
-pub fn prove(leaves: Fractions, isa: Isa, transcript: &mut Transcript) -> (FractionTreeProof, LeafClaim) {
+pub fn prove(
+    leaves: Fractions,
+    isa: Isa,
+    workspace: &mut Workspace,
+    transcript: &mut Transcript,
+) -> (FractionTreeProof, LeafClaim) {
     let count = leaves.denominators.len();
     assert!(count.is_power_of_two() && (2..=1 << MAX_BITS).contains(&count), "{count} leaves");
     let mut layers = vec![leaves];
     while layers[layers.len() - 1].denominators.len() > 2 {
-        let next = layers[layers.len() - 1].sums(isa);
+        let next = layers[layers.len() - 1].sums(isa, workspace);
         layers.push(next);
     }
-    let top = layers.pop().map(|layer| layer.fraction(0).into_iter().chain(layer.fraction(1)));
-    let top: Vec<Ext> = top.into_iter().flatten().collect();
-    let top = [top[0], top[1], top[2], top[3]];
+    let last = layers.pop().expect("the leaves at least");
+    let ([p0, q0], [p1, q1]) = (last.fraction(0), last.fraction(1));
+    let top = [p0, q0, p1, q1];
+    last.recycle(workspace);
     transcript.absorb_elements(Label::LookupRoot, &top);
     let tau = transcript.challenge(Label::Batching);
     let (numerator, denominator) = descend(top, tau);
     let mut claim = LeafClaim { point: vec![tau], numerator, denominator };
     let mut proof = FractionTreeProof { top, layers: Vec::new() };
     while let Some(layer) = layers.pop() {
-        let (messages, next) = prove_layer(layer, &claim.point, isa, transcript);
+        let (messages, next) = prove_layer(layer, &claim.point, isa, workspace, transcript);
         proof.layers.push(messages);
         claim = next;
     }
@@ -61,10 +88,10 @@ pub fn prove(leaves: Fractions, isa: Isa, transcript: &mut Transcript) -> (Fract
 
 impl Fractions {
     /// The fractions `i` and `i + half` added: half as many.
-    fn sums(&self, isa: Isa) -> Self {
+    fn sums(&self, isa: Isa, workspace: &mut Workspace) -> Self {
         let half = self.denominators.len() / 2;
-        let mut numerators = ExtColumn::zeros(half);
-        let mut denominators = ExtColumn::zeros(half);
+        let mut numerators = workspace.take(half);
+        let mut denominators = workspace.take(half);
         let out = [&mut numerators, &mut denominators].map(|c| [c.c0.as_mut_slice(), c.c1.as_mut_slice()]);
         let q = halves(&self.denominators);
         match &self.numerators {
@@ -72,6 +99,13 @@ impl Fractions {
             Numerators::Given(p) => isa.run(half, AddFractions { p: halves(p), q, out }),
         }
         Self { numerators: Numerators::Given(numerators), denominators }
+    }
+
+    fn recycle(self, workspace: &mut Workspace) {
+        workspace.give(self.denominators);
+        if let Numerators::Given(numerators) = self.numerators {
+            workspace.give(numerators);
+        }
     }
 
     fn fraction(&self, index: usize) -> [Ext; 2] {
@@ -132,24 +166,29 @@ impl Kernel for AddOnes<'_> {
 }
 
 fn prove_layer(
-    layer: Fractions,
+    mut layer: Fractions,
     r: &[Ext],
     isa: Isa,
+    workspace: &mut Workspace,
     transcript: &mut Transcript,
 ) -> (LayerProof, LeafClaim) {
     let lambda = transcript.challenge(Label::Batching);
-    let Fractions { numerators, denominators: mut q } = layer;
-    let [q0, q1] = halves_mut(&mut q);
-    let (rounds, mut point, children) = match numerators {
+    let mut eq = workspace.take(1 << (r.len() - 1));
+    fill_eq_table(isa, &r[1..], Ext::ONE, &mut eq);
+    let [q0, q1] = halves_mut(&mut layer.denominators);
+    let (rounds, mut point, children) = match &mut layer.numerators {
         Numerators::Ones => {
-            let (rounds, point, [q0, q1]) = sumcheck::<2, OnesTerm>([q0, q1], r, lambda, isa, transcript);
+            let (rounds, point, [q0, q1]) =
+                sumcheck::<2, OnesTerm>([q0, q1], r, &mut eq, lambda, isa, transcript);
             (rounds, point, [Ext::ONE, q0, Ext::ONE, q1])
         }
-        Numerators::Given(mut p) => {
-            let [p0, p1] = halves_mut(&mut p);
-            sumcheck::<4, FractionTerm>([p0, q0, p1, q1], r, lambda, isa, transcript)
+        Numerators::Given(p) => {
+            let [p0, p1] = halves_mut(p);
+            sumcheck::<4, FractionTerm>([p0, q0, p1, q1], r, &mut eq, lambda, isa, transcript)
         }
     };
+    layer.recycle(workspace);
+    workspace.give(eq);
     transcript.absorb_elements(Label::Claims, &children);
     let tau = transcript.challenge(Label::Batching);
     point.insert(0, tau);
@@ -209,12 +248,12 @@ impl Term<2> for OnesTerm {
 fn sumcheck<const K: usize, T: Term<K>>(
     mut columns: [Values<'_>; K],
     r: &[Ext],
+    // Of the variables after the first one; each round drops one more.
+    eq: &mut ExtColumn,
     lambda: Ext,
     isa: Isa,
     transcript: &mut Transcript,
 ) -> (Vec<[Ext; 2]>, Vec<Ext>, [Ext; K]) {
-    // eq of the variables after the first one; each round drops one more.
-    let mut eq = eq_table(isa, &r[1..], Ext::ONE);
     let (mut rounds, mut point) = (Vec::new(), Vec::new());
     let mut length = 1 << r.len();
     let first = Round::<K, T>::new(&mut columns, [&mut eq.c0, &mut eq.c1], lambda);
