@@ -35,7 +35,7 @@ fn advise(start: *mut u8, bytes: usize) {
         return;
     }
     let skip = start.align_offset(PAGE);
-    let length = bytes.saturating_sub(skip) / PAGE * PAGE;
+    let length = bytes.saturating_sub(skip) & !(PAGE - 1);
     if length > 0 {
         // SAFETY: the range lies within an allocation that this module owns; the advice keeps its contents.
         unsafe { libc::madvise(start.wrapping_add(skip).cast(), length, libc::MADV_HUGEPAGE) };

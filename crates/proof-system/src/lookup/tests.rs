@@ -34,7 +34,7 @@ fn plain(leaves: &Fractions) -> (Vec<Ext>, Vec<Ext>) {
 }
 
 fn proven(leaves: Fractions, isa: Isa) -> (FractionTreeProof, LeafClaim) {
-    prove(leaves, isa, &mut Workspace::default(), &mut Transcript::new(b"tree"))
+    prove(leaves, isa, &mut super::Workspace::default(), &mut Transcript::new(b"tree"))
 }
 
 fn verified(proof: &FractionTreeProof, bits: u32) -> Result<(Fraction, LeafClaim), Reject> {
