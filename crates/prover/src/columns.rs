@@ -1,5 +1,7 @@
 //! The columns of every sumcheck, from the trace.
 
+use std::cmp::Ordering;
+
 use proof_system::field::{Base, Ext};
 use proof_system::fold::{combine_rows, fold_rows};
 use proof_system::kernels::Isa;
@@ -56,6 +58,7 @@ impl Prover<'_> {
             Product::Mixed { rows, heads, elements } => self.mixed(rows, heads, elements),
             Product::MixedSums { rows, heads, elements } => self.mixed_sums(rows, heads, elements),
             Product::Chosen { rows } => self.chosen(rows),
+            Product::Draws { factors } => self.draws(factors),
             Product::Reciprocals { weights } => {
                 let reciprocals = base_column(self.trace.reciprocals.iter().copied());
                 [column(weights.iter().copied()), reciprocals]
@@ -322,12 +325,32 @@ impl Prover<'_> {
         [column(outputs), base_column(sums.iter().map(|v| i64::from(*v)))]
     }
 
+    fn draws(&self, factors: &[[Ext; 3]]) -> [ExtColumn; 2] {
+        let dims = self.public.dims;
+        let inner = dims.padded(dims.vocab);
+        let mut weights = ExtColumn::zeros(factors.len() * inner);
+        let rows = weights.c0.par_chunks_mut(inner).zip(weights.c1.par_chunks_mut(inner));
+        rows.zip(factors).zip(&self.public.claim.output_ids).for_each(|(((c0, c1), factors), id)| {
+            let [all, before, own] = *factors;
+            for (v, (c0, c1)) in c0.iter_mut().zip(c1).enumerate().take(dims.vocab) {
+                let weight = match v.cmp(&(*id as usize)) {
+                    Ordering::Less => all + before,
+                    Ordering::Equal => all + own,
+                    Ordering::Greater => all,
+                };
+                (*c0, *c1) = (weight.c0, weight.c1);
+            }
+        });
+        let drawn = self.sources().tensor(Tensor::SampleWeight);
+        [weights, base_column(drawn.iter().map(|v| i64::from(*v)))]
+    }
+
     fn chosen(&self, rows: &[Ext]) -> [ExtColumn; 2] {
         let dims = self.public.dims;
         let inner = dims.padded(dims.width);
         let mut weights = Vec::with_capacity(rows.len() * inner);
         let mut row = Vec::new();
-        for (id, weight) in self.public.claim.output_ids.iter().zip(rows) {
+        for (id, weight) in self.public.peaks().iter().zip(rows) {
             self.public.model.output().row(*id, &mut row);
             row.resize(inner, 0);
             weights.extend(row.iter().map(|w| *weight * Base::from_signed(*w)));

@@ -242,6 +242,11 @@ impl<'t> Sources<'t> {
                         let weight = self.public.exp.get(index).copied().unwrap_or(0);
                         number + beta * Base::new(u64::from(weight))
                     }
+                    Table::Sampler => {
+                        let exp = self.public.sampler.as_ref().map(|sampler| sampler.exp.as_slice());
+                        let weight = exp.and_then(|exp| exp.get(index)).copied().unwrap_or(0);
+                        number + beta * Base::new(u64::from(weight))
+                    }
                     Table::Activation(_) => {
                         number - Ext::from_u64(1 << 15)
                             + beta * Base::from_signed(i64::from(activations[index]))

@@ -54,6 +54,9 @@ pub fn prove(
     let mut public = Public::new(model, claim, Widths::default())?;
     let mut trace = trace::trace(&public)?;
     public.widths = trace::widths(&public.dims, &mut trace)?;
+    if !public.draws_are_right() {
+        return Err(Unprovable::Draw);
+    }
     Ok(prove_trace(public, trace, progress))
 }
 

@@ -1,6 +1,7 @@
 //! The execution as integers: every value that the proof speaks about, computed with the engine's kernels for products and the
 //! model's operations for the rest. Exact, so it is the trace of any honest run.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use engine::accumulate::KernelAccumulate;
@@ -14,7 +15,7 @@ use verifier::layout::{Tensor, rounded_geometry};
 use verifier::ops::attention::SCORE_LOW_BITS;
 use verifier::ops::norm::{first_row, limbs};
 use verifier::public::{
-    Dims, MAX_RANGE_BITS, Matrix, NORM_ROW_COLUMNS, Public, Rounded, WIDE, Widths, triangle,
+    Dims, Draw, MAX_RANGE_BITS, Matrix, NORM_ROW_COLUMNS, Public, Rounded, Sampler, WIDE, Widths, triangle,
 };
 
 /// All committed tensors but the counts, and what the sumchecks need besides.
@@ -40,6 +41,8 @@ pub struct Trace {
     pub mixed_low: [Vec<i32>; 2],
     /// (sampled position, token): low parts of distances from the largest logit.
     pub logit_low: Vec<i32>,
+    /// What the outputs' draws went by.
+    pub draws: Vec<Draw>,
     /// Reciprocal of each normalized row.
     pub reciprocals: Vec<i64>,
     /// Root of each.
@@ -88,11 +91,14 @@ pub fn widths(dims: &Dims, trace: &mut Trace) -> Result<Widths, Unprovable> {
             Ok(bits as u8)
         }
     };
+    let is_drawn = trace.tensors.contains_key(&Tensor::SampleDistance);
+    let farthest = if is_drawn { Tensor::SampleDistance } else { Tensor::LogitHigh };
     let mut widths = Widths {
         unsigned: [
             bits("distances of scores", extent(trace, Tensor::Distance))?,
-            bits("distances of logits", extent(trace, Tensor::LogitHigh))?,
+            bits("distances of logits", extent(trace, farthest))?,
         ],
+        draws: std::mem::take(&mut trace.draws),
         ..Widths::default()
     };
     for (op, rows) in WIDE.into_iter().zip(&mut widths.wide) {
@@ -168,6 +174,11 @@ impl Run<'_> {
             (Tensor::LogitHigh, dims.sampled * dims.padded(dims.vocab)),
         ] {
             self.trace.tensors.insert(tensor, zeros(count));
+        }
+        if self.public.sampler.is_some() {
+            for tensor in [Tensor::SampleDistance, Tensor::SampleWeight] {
+                self.trace.tensors.insert(tensor, zeros(dims.sampled * dims.padded(dims.vocab)));
+            }
         }
         self.trace.up = vec![0; ff];
         for (matrix, op) in [(Matrix::Query, Rounded::Query), (Matrix::Key, Rounded::Key)] {
@@ -443,29 +454,75 @@ impl Run<'_> {
         let rows = Rows { width: dims.width, values };
         let normed = self.norm(Rounded::FinalNorm, 0, &rows)?;
         let logits = self.products(Matrix::Logits, 0, &normed);
-        let inner = dims.padded(dims.vocab);
-        let low_bits = self.public.logit_low;
         for (index, row) in logits.iter().enumerate() {
             let peak = row.iter().copied().max().unwrap_or(0);
+            let at = row.iter().position(|logit| *logit == peak).unwrap_or(0);
             let chosen = self.public.claim.output_ids[index] as usize;
-            if row.iter().position(|l| *l == peak) != Some(chosen) {
-                return Err(Unprovable::Output { index });
-            }
             self.tensor(Tensor::LogitPeakLow)[index] = (peak & ((1 << SCORE_LOW_BITS) - 1)) as i32;
             self.tensor(Tensor::LogitPeakHigh)[index] = (peak >> SCORE_LOW_BITS) as i32;
-            let mut highest = 0;
-            for (id, logit) in row.iter().enumerate() {
-                let distance = peak - logit - i64::from(id < chosen);
-                highest = highest.max(distance >> low_bits);
-                self.trace.logit_low[index * inner + id] = (distance & ((1 << low_bits) - 1)) as i32;
-                self.tensor(Tensor::LogitHigh)[index * inner + id] = (distance >> low_bits) as i32;
-            }
-            if highest >= 1 << MAX_RANGE_BITS {
-                return Err(Unprovable::Range { what: "distances of logits", value: highest });
+            match self.public.sampler.as_ref() {
+                Some(sampler) => self.drawn(index, row, sampler, peak, at)?,
+                None if at == chosen => self.greedy(index, row, peak)?,
+                None => return Err(Unprovable::Output { index }),
             }
         }
         Ok(())
     }
+
+    fn greedy(&mut self, index: usize, row: &[i64], peak: i64) -> Result<(), Unprovable> {
+        let inner = self.public.dims.padded(self.public.dims.vocab);
+        let low_bits = self.public.logit_low;
+        let chosen = self.public.claim.output_ids[index] as usize;
+        let mut highest = 0;
+        for (id, logit) in row.iter().enumerate() {
+            let distance = peak - logit - i64::from(id < chosen);
+            highest = highest.max(distance >> low_bits);
+            self.trace.logit_low[index * inner + id] = (distance & ((1 << low_bits) - 1)) as i32;
+            self.tensor(Tensor::LogitHigh)[index * inner + id] = (distance >> low_bits) as i32;
+        }
+        in_table("distances of logits", highest)
+    }
+
+    fn drawn(
+        &mut self,
+        index: usize,
+        row: &[i64],
+        sampler: &Sampler,
+        peak: i64,
+        at: usize,
+    ) -> Result<(), Unprovable> {
+        let inner = self.public.dims.padded(self.public.dims.vocab);
+        let chosen = self.public.claim.output_ids[index] as usize;
+        let mut draw = Draw { peak: at as u32, ..Draw::default() };
+        let mut farthest = 0;
+        for (id, logit) in row.iter().chain(std::iter::repeat_n(&peak, inner - row.len())).enumerate() {
+            let scaled = (peak - logit) * sampler.factor as i64;
+            let distance = scaled >> sampler.shift;
+            let remainder = scaled - (distance << sampler.shift);
+            farthest = farthest.max(distance);
+            let weight = sampler.exp.get(distance as usize).copied().unwrap_or(0);
+            let place = index * inner + id;
+            self.trace.logit_low[place] = (remainder & ((1 << sampler.low) - 1)) as i32;
+            self.tensor(Tensor::LogitHigh)[place] = (remainder >> sampler.low) as i32;
+            self.tensor(Tensor::SampleDistance)[place] = distance as i32;
+            self.tensor(Tensor::SampleWeight)[place] = weight as i32;
+            let weight = u64::from(weight);
+            match id.cmp(&chosen) {
+                _ if id >= row.len() => {}
+                Ordering::Less => draw.before += weight,
+                Ordering::Equal => draw.weight = weight,
+                Ordering::Greater => {}
+            }
+            draw.total += if id < row.len() { weight } else { 0 };
+        }
+        self.trace.draws.push(draw);
+        in_table("distances of logits", farthest)
+    }
+}
+
+/// Whether a table covers a value.
+fn in_table(what: &'static str, value: i64) -> Result<(), Unprovable> {
+    if value >= 1 << MAX_RANGE_BITS { Err(Unprovable::Range { what, value }) } else { Ok(()) }
 }
 
 /// One head at one position.

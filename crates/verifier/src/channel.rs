@@ -182,6 +182,11 @@ pub enum Product<'a> {
         /// Weights of sampled positions.
         rows: &'a [Ext],
     },
+    /// (sampled position, token): weights, and the weights of tokens.
+    Draws {
+        /// Of each position: of all tokens, of those before the output, of the output.
+        factors: &'a [[Ext; 3]],
+    },
     /// (normalized row): weights, and reciprocals.
     Reciprocals {
         /// Weights of rows.

@@ -7,7 +7,7 @@ use proof_system::field::{Base, Ext};
 use proof_system::lookup::{FractionTreeProof, LayerProof};
 
 use crate::proof::Proof;
-use crate::public::{WIDE, Widths};
+use crate::public::{Draw, WIDE, Widths};
 
 /// First bytes of a proof.
 pub const MAGIC: &[u8] = b"maxwell proof 1\n";
@@ -55,6 +55,11 @@ impl Proof {
             count(&mut out, rows.len());
             out.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
         }
+        count(&mut out, self.widths.draws.len());
+        for draw in &self.widths.draws {
+            out.extend(draw.peak.to_le_bytes());
+            out.extend([draw.total, draw.before, draw.weight].iter().flat_map(|sum| sum.to_le_bytes()));
+        }
         out.extend(self.root);
         out.extend(self.work.to_le_bytes());
         count(&mut out, self.trees.len());
@@ -97,6 +102,7 @@ impl Proof {
         for rows in &mut wide {
             *rows = input.list(4, "wide rows", |input| Ok(u32::from_le_bytes(input.array("wide rows")?)))?;
         }
+        let draws = input.list(28, "a draw", draw)?;
         let root: Digest = input.array("the commitment")?;
         let work = u64::from_le_bytes(input.array("the proof of work")?);
         let trees = input.list(4 * EXT_BYTES, "a lookup tree", tree)?;
@@ -108,7 +114,7 @@ impl Proof {
             return Err(Malformed::Trailing { offset: input.offset() });
         }
         let opening = Opening { row, work: opening_work, columns };
-        Ok(Self { widths: Widths { unsigned, wide }, root, work, trees, messages, opening })
+        Ok(Self { widths: Widths { unsigned, wide, draws }, root, work, trees, messages, opening })
     }
 }
 
@@ -127,6 +133,12 @@ fn tree(input: &mut Input<'_>) -> Result<FractionTreeProof, Malformed> {
         Ok(LayerProof { rounds, children: input.elements()? })
     })?;
     Ok(FractionTreeProof { top, layers })
+}
+
+fn draw(input: &mut Input<'_>) -> Result<Draw, Malformed> {
+    let peak = u32::from_le_bytes(input.array("a draw")?);
+    let mut sum = || Ok(u64::from_le_bytes(input.array("a draw")?));
+    Ok(Draw { peak, total: sum()?, before: sum()?, weight: sum()? })
 }
 
 fn column(input: &mut Input<'_>) -> Result<OpenedColumn, Malformed> {

@@ -41,6 +41,12 @@ pub enum Unprovable {
         /// Bits.
         shift: i32,
     },
+    /// A temperature so small that distances leave the field.
+    #[error("proofs do not cover a temperature of {temperature_milli} thousandths for this model")]
+    Temperature {
+        /// In thousandths.
+        temperature_milli: u32,
+    },
     /// An epsilon whose term is zero or enormous.
     #[error("the norms' epsilon is out of the range that proofs cover")]
     Epsilon,
@@ -55,6 +61,9 @@ pub enum Unprovable {
         /// The largest.
         value: i64,
     },
+    /// Some output is not the one that its draw gives.
+    #[error("an output token is not the one that its draw gives")]
+    Draw,
     /// The claim's tokens are not those of this trace.
     #[error("output token {index} is not the one that the model gives")]
     Output {
@@ -87,6 +96,9 @@ pub enum Reject {
     /// It is about something that proofs do not cover.
     #[error("{0}")]
     Unprovable(#[from] Unprovable),
+    /// An output is not the one that its draw gives.
+    #[error("an output token is not the one that its draw gives")]
+    Draw,
     /// The proof of work.
     #[error("the proof of work is none")]
     Work,

@@ -45,8 +45,12 @@ pub enum Tensor {
     LogitPeakLow,
     /// And the rest.
     LogitPeakHigh,
-    /// (sampled position, token): high part of the distance from the largest logit.
+    /// (sampled position, token): high part of the distance from the largest logit, or of its remainder.
     LogitHigh,
+    /// (sampled position, token): distance from the largest logit in steps of the sampler's table.
+    SampleDistance,
+    /// Its weight.
+    SampleWeight,
 }
 
 /// A tensor's place: rows of `inner` integers each.
@@ -91,6 +95,8 @@ pub enum Site {
     LogitHigh,
     /// Low part.
     LogitLow,
+    /// Distance and weight of a token that may be drawn.
+    SampleWeight,
 }
 
 /// (a, b, inner): rows of a site are a pair of indices.
@@ -137,6 +143,8 @@ pub enum Table {
     Marked(u32),
     /// (distance, weight, 0), and (0, largest weight, 1).
     Softmax,
+    /// (distance, weight) of the sampler.
+    Sampler,
     /// (gate, activated) of 16 bits.
     Activation(i32),
 }
@@ -177,6 +185,7 @@ impl Table {
             Self::Range(bits) => i64::from(bits),
             Self::Marked(bits) => i64::from(bits).saturating_add(64),
             Self::Softmax => 128,
+            Self::Sampler => 129,
             Self::Activation(exponent) => i64::from(exponent).saturating_add(1 << 16),
         }
     }
@@ -188,7 +197,7 @@ impl Site {
     pub const fn columns(self) -> usize {
         match self {
             Self::ScoreWeight => 3,
-            Self::ScoreLow | Self::Out(Rounded::Gate) => 2,
+            Self::ScoreLow | Self::SampleWeight | Self::Out(Rounded::Gate) => 2,
             _ => 1,
         }
     }
@@ -263,6 +272,10 @@ fn tensors(public: &Public<'_>) -> Vec<(Tensor, Geometry)> {
     let sampled = Geometry { a: 1, b: 1, inner: dims.padded(dims.sampled) };
     all.extend([Tensor::LogitPeakLow, Tensor::LogitPeakHigh].map(|tensor| (tensor, sampled)));
     all.push((Tensor::LogitHigh, logit_geometry(dims)));
+    if public.sampler.is_some() {
+        let both = [Tensor::SampleDistance, Tensor::SampleWeight];
+        all.extend(both.map(|tensor| (tensor, logit_geometry(dims))));
+    }
     all
 }
 
@@ -293,6 +306,7 @@ fn sites(public: &Public<'_>) -> Vec<(Site, Geometry)> {
     let mixed = rounded_geometry(dims, Rounded::Query);
     all.extend([Site::Mixed, Site::MixedLow, Site::MixedGap].map(|site| (site, mixed)));
     all.extend([Site::LogitHigh, Site::LogitLow].map(|site| (site, logit_geometry(dims))));
+    all.extend(public.sampler.iter().map(|_| (Site::SampleWeight, logit_geometry(dims))));
     all
 }
 
@@ -353,8 +367,13 @@ pub fn table_of(public: &Public<'_>, site: Site, block: usize) -> Table {
         Site::ScoreWeight => Table::Softmax,
         Site::HalfSum | Site::MixedLow | Site::MixedGap => Table::Range(public.sum_bits),
         Site::Parity => Table::Range(1),
-        Site::LogitHigh => unsigned(1),
-        Site::LogitLow => Table::Range(public.logit_low),
+        Site::LogitHigh => {
+            public.sampler.as_ref().map_or_else(|| unsigned(1), |sampler| Table::Range(sampler.high))
+        }
+        Site::LogitLow => {
+            Table::Range(public.sampler.as_ref().map_or(public.logit_low, |sampler| sampler.low))
+        }
+        Site::SampleWeight => Table::Sampler,
     }
 }
 
@@ -385,6 +404,7 @@ fn tables(public: &Public<'_>) -> (Vec<TablePlace>, u32) {
     let bits = |table: Table| match table {
         Table::Range(bits) | Table::Marked(bits) => bits,
         Table::Softmax => public.widths.unsigned.first().copied().map_or(1, u32::from),
+        Table::Sampler => public.widths.unsigned.get(1).copied().map_or(1, u32::from),
         Table::Activation(_) => 16,
     };
     // The largest first, so that each begins at a multiple of its size.

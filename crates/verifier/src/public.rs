@@ -8,10 +8,13 @@ use model::formats::Site as FormatSite;
 use model::ops::embedding::embedding;
 use model::ops::requantize::{ACTIVATION_LIMIT_BITS, RESIDUAL_LIMIT_BITS};
 use model::ops::rms_norm::{NORM_BITS, epsilon_term, numerator, output_exponent};
+use model::ops::sampling::{FACTOR_BITS, factor};
 use model::recipe::RotationKind;
 use model::tables::{self, ROTATION_BITS, RotationTable, SHORT_CONTEXT, SOFTMAX_STEP_BITS};
 use model::weights::{Vector, Weights};
 use protocol::claim::{Claim, FinishReason};
+use protocol::seed::draw_u64;
+use protocol::settings::PPM;
 
 use crate::error::Unprovable;
 
@@ -181,6 +184,36 @@ pub struct Widths {
     pub unsigned: [u8; 2],
     /// Of each of [`WIDE`], its wide rows in order.
     pub wide: [Vec<u32>; WIDE.len()],
+    /// Of each output, what its draw went by; none at temperature 0.
+    pub draws: Vec<Draw>,
+}
+
+/// What a draw goes by. The prover says it, the protocol binds it to the logits, and the rule of the draw is redone in the clear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Draw {
+    /// A token with the largest logit.
+    pub peak: u32,
+    /// Sum of all weights.
+    pub total: u64,
+    /// Sum of the weights of ids before the output's.
+    pub before: u64,
+    /// The output's weight.
+    pub weight: u64,
+}
+
+/// How logits become weights at a temperature: `d = floor((max - logit) factor / 2^shift)`, weight by table.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    /// 2^16 over the temperature.
+    pub factor: u64,
+    /// To steps of the table.
+    pub shift: u32,
+    /// Low bits of the remainder.
+    pub low: u32,
+    /// The rest.
+    pub high: u32,
+    /// Weights by distance.
+    pub exp: Vec<u32>,
 }
 
 impl Widths {
@@ -244,6 +277,8 @@ pub struct Public<'m> {
     pub score_shift: Vec<u32>,
     /// Low bits of a distance from the largest logit.
     pub logit_low: u32,
+    /// Above temperature 0.
+    pub sampler: Option<Sampler>,
     /// Bits of a sum of softmax weights.
     pub sum_bits: u32,
     /// The tokens that are run, one per position.
@@ -307,6 +342,7 @@ impl<'m> Public<'m> {
             splits: splits(model)?,
             score_shift: score_shifts(model)?,
             logit_low: if dims.sampled.saturating_mul(dims.vocab) < 1 << 20 { 14 } else { 20 },
+            sampler: sampler(model, claim)?,
             sum_bits: u64::BITS.saturating_sub(most.leading_zeros()),
             ids,
             embedded,
@@ -335,6 +371,35 @@ impl<'m> Public<'m> {
             _ => Some(&self.model.tensors.output_norm),
         };
         vector.map(Vector::values).unwrap_or_default()
+    }
+
+    /// Whether every output is the one that its draw gives: the first id at which the running weight passes `u Z / 2^64`.
+    #[must_use]
+    pub fn draws_are_right(&self) -> bool {
+        let outputs = if self.sampler.is_some() { self.claim.output_ids.len() } else { 0 };
+        if self.widths.draws.len() != outputs {
+            return false;
+        }
+        let first = u64::try_from(self.claim.prompt_ids.len()).unwrap_or(u64::MAX);
+        (first..).zip(&self.widths.draws).all(|(position, draw)| {
+            let drawn =
+                u128::from(draw_u64(&self.claim.seed, position)).saturating_mul(u128::from(draw.total));
+            let target = drawn.wrapping_shr(64);
+            let (before, weight) = (u128::from(draw.before), u128::from(draw.weight));
+            // Sums of as many weights of 24 bits as there are tokens: none of these is near p.
+            draw.total < 1 << 48
+                && draw.peak < self.model.config.vocab
+                && (before..before.saturating_add(weight)).contains(&target)
+        })
+    }
+
+    /// The ids of the largest logits: the outputs at temperature 0.
+    #[must_use]
+    pub fn peaks(&self) -> Vec<u32> {
+        match &self.sampler {
+            Some(_) => self.widths.draws.iter().map(|draw| draw.peak).collect(),
+            None => self.claim.output_ids.clone(),
+        }
     }
 
     /// The gate's exponent in a block.
@@ -407,7 +472,15 @@ fn check_model(model: &Model) -> Result<(), Unprovable> {
 fn check_claim(claim: &Claim) -> Result<(), Unprovable> {
     let setting = |name| Err(Unprovable::Setting { name });
     if claim.settings.temperature_milli != 0 {
-        return setting("a temperature above 0");
+        if claim.settings.top_k != 0 {
+            return setting("top-k");
+        }
+        if claim.settings.top_p_ppm != PPM {
+            return setting("top-p");
+        }
+        if claim.settings.min_p_ppm != 0 {
+            return setting("min-p");
+        }
     }
     if claim.settings.repetition_penalty_milli != 1000 {
         return setting("a repetition penalty");
@@ -422,6 +495,30 @@ fn check_claim(claim: &Claim) -> Result<(), Unprovable> {
         return setting("a claim without tokens");
     }
     Ok(())
+}
+
+fn sampler(model: &Model, claim: &Claim) -> Result<Option<Sampler>, Unprovable> {
+    let temperature = claim.settings.temperature_milli;
+    if temperature == 0 {
+        return Ok(None);
+    }
+    let factor = factor(1000, temperature);
+    let shift = model.logit_exponent().saturating_sub(tables::SAMPLER_STEP_BITS).saturating_add(FACTOR_BITS);
+    let what = "distances of logits";
+    let shift = u32::try_from(shift)
+        .ok()
+        .filter(|shift| (2..=40).contains(shift))
+        .ok_or(Unprovable::Shift { what, shift })?;
+    // Twice the largest distance, times the factor, stays below p: no other distance fits the same remainder.
+    let bits = |value: u64| u64::BITS.saturating_sub(value.leading_zeros());
+    let product =
+        bits(model.output().max_row_l1()).saturating_add(15).saturating_add(1).saturating_add(bits(factor));
+    if product > 62 {
+        return Err(Unprovable::Temperature { temperature_milli: temperature });
+    }
+    let high = shift / 2;
+    let low = shift.saturating_sub(high);
+    Ok(Some(Sampler { factor, shift, low, high, exp: tables::exp_sampler() }))
 }
 
 fn dims(model: &Model, claim: &Claim) -> Result<Dims, Unprovable> {

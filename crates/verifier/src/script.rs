@@ -67,6 +67,7 @@ pub fn run<C: Channel>(channel: &mut C) -> Result<(), Reject> {
     }
     ops::logits::chosen(&mut script)?;
     ops::logits::fingerprints(&mut script)?;
+    ops::sampling::draws(&mut script)?;
     ops::attention::one_peak(&mut script)?;
     ops::norm::scalars(&mut script)?;
     ops::norm::reciprocals(&mut script)
@@ -394,6 +395,8 @@ pub fn committed(site: Site, column: usize) -> Option<Tensor> {
         (Site::HalfSum, _) => Some(Tensor::HalfSum),
         (Site::Mixed, _) => Some(Tensor::Mixed),
         (Site::LogitHigh, _) => Some(Tensor::LogitHigh),
+        (Site::SampleWeight, 0) => Some(Tensor::SampleDistance),
+        (Site::SampleWeight, _) => Some(Tensor::SampleWeight),
         _ => None,
     }
 }
@@ -426,6 +429,11 @@ fn table_value(public: &Public<'_>, tables: &[TablePlace], point: &[Ext], beta: 
             Table::Activation(exponent) => {
                 let table = public.activations.get(&exponent).map(Vec::as_slice).unwrap_or_default();
                 dot_integers(&eq_vector(low, table.len()), table.iter().map(|f| i64::from(*f)))
+            }
+            Table::Sampler => {
+                let exp = public.sampler.as_ref().map(|sampler| sampler.exp.as_slice()).unwrap_or_default();
+                let count = 1_usize.wrapping_shl(place.bits).min(exp.len());
+                dot_integers(&eq_vector(low, count), exp.iter().map(|e| i64::from(*e)))
             }
             Table::Range(_) | Table::Marked(_) => Ext::ZERO,
         };

@@ -20,6 +20,10 @@ pub fn statement(claim: &Claim, widths: &Widths) -> Vec<u8> {
         bytes.extend(u32::try_from(rows.len()).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
     }
+    for draw in &widths.draws {
+        bytes.extend(draw.peak.to_le_bytes());
+        bytes.extend([draw.total, draw.before, draw.weight].iter().flat_map(|sum| sum.to_le_bytes()));
+    }
     bytes.extend(claim.encode());
     bytes
 }

@@ -31,6 +31,9 @@ pub fn verify(model: &Model, claim: &ModelClaim, proof: &Proof) -> Result<Soundn
     if !public.widths.are_allowed(&public.dims) {
         return Err(Reject::Widths);
     }
+    if !public.draws_are_right() {
+        return Err(Reject::Draw);
+    }
     let layout = Layout::new(&public);
     let soundness = Soundness::of(&public.dims, &layout, proof.messages.len());
     if soundness.bits() < LEAST_BITS {

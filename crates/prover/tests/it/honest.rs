@@ -5,7 +5,7 @@ use model::synthetic::{SplitMix64, SyntheticModel};
 use protocol::settings::SamplingSettings;
 use verifier::{Proof, Unprovable};
 
-use crate::world::{claim, engine};
+use crate::world::{claim, claim_at, engine};
 
 fn accepted(synthetic: &SyntheticModel, prompt: Vec<u32>, outputs: u32) {
     let engine = engine(synthetic);
@@ -44,6 +44,27 @@ fn odd_shapes_are_accepted() {
     }
 }
 
+#[test]
+fn drawn_tokens_are_accepted() {
+    let shapes = [
+        SyntheticModel::tiny(Architecture::Llama),
+        SyntheticModel { vocab: 391, tied_embeddings: false, ..SyntheticModel::tiny(Architecture::Llama) },
+    ];
+    for (number, shape) in shapes.iter().enumerate() {
+        let engine = engine(shape);
+        let mut outputs = std::collections::BTreeSet::new();
+        for temperature in [500, 1000, 3000] {
+            let claim = claim_at(&engine, (30..36).collect(), 5, temperature);
+            outputs.insert(claim.output_ids.clone());
+            let proof = prover::prove(engine.model(), &claim, &|_| {}).expect("a provable claim");
+            assert_eq!(Proof::decode(&proof.encode()).as_ref(), Ok(&proof));
+            let verdict = verifier::verify(engine.model(), &claim, &proof);
+            assert!(verdict.is_ok(), "shape {number}, temperature {temperature}: {verdict:?}");
+        }
+        assert!(outputs.len() > 1, "temperatures draw differently");
+    }
+}
+
 /// The tree of lookups is cut between blocks and inside of them.
 #[test]
 fn many_positions_take_many_trees() {
@@ -61,10 +82,15 @@ fn what_proofs_do_not_cover_is_refused_by_name() {
     }
     let engine = engine(&SyntheticModel::tiny(Architecture::Llama));
     let honest = claim(&engine, vec![40, 41], 2);
-    let mut warm = honest.clone();
-    warm.settings = SamplingSettings { temperature_milli: 700, ..warm.settings };
-    let name = "a temperature above 0";
-    assert_eq!(prover::prove(engine.model(), &warm, &|_| {}), Err(Unprovable::Setting { name }));
+    let warm = SamplingSettings { temperature_milli: 700, ..honest.settings };
+    for (name, settings) in [
+        ("top-k", SamplingSettings { top_k: 40, ..warm }),
+        ("top-p", SamplingSettings { top_p_ppm: 900_000, ..warm }),
+        ("min-p", SamplingSettings { min_p_ppm: 50_000, ..warm }),
+    ] {
+        let claim = protocol::claim::Claim { settings, ..honest.clone() };
+        assert_eq!(prover::prove(engine.model(), &claim, &|_| {}), Err(Unprovable::Setting { name }));
+    }
     let mut penalized = honest;
     penalized.settings.repetition_penalty_milli = 1100;
     let name = "a repetition penalty";

@@ -6,9 +6,9 @@ use proof_system::field::{Base, Ext};
 use protocol::claim::Claim;
 use rayon::prelude::*;
 use verifier::encoding::Malformed;
-use verifier::{Proof, Reject};
+use verifier::{Proof, Reject, Unprovable};
 
-use crate::world::{claim, engine};
+use crate::world::{claim, claim_at, engine};
 
 struct Case {
     engine: engine::Engine,
@@ -152,6 +152,41 @@ fn other_claims_are_rejected() {
         claim.seed = protocol::seed::derive_seed(&claim.nonce, &claim.client_seed);
     });
     assert!(other.is_err());
+}
+
+/// A sampler that was biased: another token, with sums that would draw it.
+#[test]
+fn a_draw_that_is_not_the_models_is_rejected() {
+    let engine = engine(&SyntheticModel::tiny(Architecture::Llama));
+    let claim = claim_at(&engine, (30..35).collect(), 3, 900);
+    let proof = prover::prove(engine.model(), &claim, &|_| {}).expect("a provable claim");
+    let judge = |change: &dyn Fn(&mut verifier::public::Draw)| {
+        let mut proof = proof.clone();
+        change(&mut proof.widths.draws[1]);
+        verifier::verify(engine.model(), &claim, &proof).map(|_| ())
+    };
+    assert_eq!(judge(&|_| ()), Ok(()));
+    assert_eq!(judge(&|draw| draw.weight = 0), Err(Reject::Draw));
+    assert_eq!(judge(&|draw| draw.total = 1 << 48), Err(Reject::Draw));
+    assert_eq!(judge(&|draw| draw.peak = 1 << 30), Err(Reject::Draw));
+    assert!(judge(&|draw| draw.weight += 1).is_err());
+    assert!(judge(&|draw| draw.total += 1).is_err());
+    assert!(judge(&|draw| draw.before += 1).is_err());
+    assert!(judge(&|draw| draw.peak ^= 1).is_err());
+    let mut fewer = proof.clone();
+    fewer.widths.draws.pop();
+    assert_eq!(verifier::verify(engine.model(), &claim, &fewer), Err(Reject::Draw));
+    // The rule of the draw is followed, with sums that are not the logits'.
+    let mut other = claim.clone();
+    other.output_ids[2] ^= 1;
+    other.output_bytes = engine.model().tokenizer.decode_bytes(&other.output_ids).expect("known ids");
+    assert!(matches!(prover::prove(engine.model(), &other, &|_| {}), Err(Unprovable::Draw)));
+    let mut forged = proof.clone();
+    forged.widths.draws[2] = verifier::public::Draw { before: 0, weight: 1 << 40, ..forged.widths.draws[2] };
+    assert!(matches!(
+        verifier::verify(engine.model(), &other, &forged),
+        Err(Reject::Work | Reject::Step { .. })
+    ));
 }
 
 #[test]

@@ -24,7 +24,17 @@ pub(crate) fn engine(synthetic: &SyntheticModel) -> Engine {
 
 /// An honest greedy claim.
 pub(crate) fn claim(engine: &Engine, prompt_ids: Vec<u32>, max_tokens: u32) -> Claim {
-    let mut settings = SamplingSettings::greedy();
+    claim_at(engine, prompt_ids, max_tokens, 0)
+}
+
+/// An honest claim at a temperature in thousandths.
+pub(crate) fn claim_at(
+    engine: &Engine,
+    prompt_ids: Vec<u32>,
+    max_tokens: u32,
+    temperature_milli: u32,
+) -> Claim {
+    let mut settings = SamplingSettings { temperature_milli, ..SamplingSettings::greedy() };
     settings.max_tokens = max_tokens;
     settings.stop_at_end = false;
     let nonce = Nonce::from_bytes([3; 32]);

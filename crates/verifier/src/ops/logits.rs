@@ -1,5 +1,5 @@
-//! Logits, only where a token is sampled, and the arg-max: no logit is above the largest, none of a lower id is equal to it, and that
-//! of the chosen id is equal. Fingerprints are linear in the logits.
+//! Logits, only where a token is sampled, and their maximum: no logit is above the largest, and that of one id is equal. At temperature
+//! 0 that id is the output, and no lower id has an equal logit. Fingerprints are linear in the logits.
 
 use proof_system::field::{Base, Ext};
 use proof_system::sumcheck::bits;
@@ -26,9 +26,19 @@ pub fn low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), Reject
     let rows = &at.rows.b;
     let largest = largest(script, at.rows.from, &scaled(rows, total(real)))?;
     let high = script.committed_rows(Tensor::LogitHigh, at.rows.from, rows, [&at.groups, &at.lanes], None)?;
-    let below = strictly_above(script, at.rows.from, rows, real);
-    let low_bits = script.public().logit_low;
-    let value = largest - below - at.value - high * power_of_two(low_bits);
+    let value = match script.public().sampler.clone() {
+        None => {
+            let below = strictly_above(script, at.rows.from, rows, real);
+            largest - below - at.value - high * power_of_two(script.public().logit_low)
+        }
+        Some(sampler) => {
+            let inner = [at.groups.as_slice(), at.lanes.as_slice()];
+            let steps = script.committed_rows(Tensor::SampleDistance, at.rows.from, rows, inner, None)?;
+            let scaled = at.value + high * power_of_two(sampler.low) + steps * power_of_two(sampler.shift);
+            // The factor is not zero.
+            largest - scaled * Ext::from_u64(sampler.factor).inverse().unwrap_or_default()
+        }
+    };
     products(script, Matrix::Logits, &at.rows, real, value)
 }
 
@@ -76,7 +86,7 @@ pub fn chosen<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
         let inner = outer(&group_weights, &lane_weights);
         let mut row = Vec::new();
         let mut sum = Ext::ZERO;
-        for ((id, weight), own) in public.claim.output_ids.iter().zip(&rows).zip(&own) {
+        for ((id, weight), own) in public.peaks().iter().zip(&rows).zip(&own) {
             public.model.output().row(*id, &mut row);
             sum += *weight * *own * dot_integers(&inner, row.iter().copied());
         }
