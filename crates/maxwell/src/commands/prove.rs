@@ -42,8 +42,8 @@ Examples:
   maxwell verify sky.claim sky.proof
 
 The proof covers every operation from the prompt's tokens to the output's, attention and the choice of each token
-included. Not provable yet: a temperature above 0, penalties, log-probabilities, and families other than llama; such
-a claim is refused before any work.
+included. Not provable yet: top-k, top-p and min-p, penalties, log-probabilities, and families other than llama; such a
+claim is refused before any work.
 
 Exit codes: 0 proven, 1 error or not provable.";
 
