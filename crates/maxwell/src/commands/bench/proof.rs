@@ -96,7 +96,8 @@ pub(crate) fn run(arguments: &ProofArguments, shell: &Shell) -> anyhow::Result<F
     for point in &points {
         let phase = |(phase, seconds): &(Phase, f64)| format!("{phase:?} {seconds:.2} s");
         let phases: Vec<String> = point.phases.iter().map(phase).collect();
-        let lookups = point.phases.iter().find(|(phase, _)| *phase == Phase::Lookups).map_or(0.0, |(_, s)| *s);
+        let lookups =
+            point.phases.iter().find(|(phase, _)| *phase == Phase::Lookups).map_or(0.0, |(_, s)| *s);
         let commit = point.phases.iter().find(|(phase, _)| *phase == Phase::Commit).map_or(0.0, |(_, s)| *s);
         text.push_str(&format!(
             "\n{:>7}: {}; {:.1} ns a lookup, {:.1} ns a committed integer",
@@ -136,8 +137,10 @@ fn measure(engine: &Engine, arguments: &ProofArguments, outputs: u32) -> anyhow:
     let end = Instant::now();
     let marks = marks.into_inner().unwrap_or_default();
     let ends = marks.iter().skip(1).map(|(_, start)| *start).chain([end]);
-    let phases =
-        marks.iter().zip(ends).map(|((phase, start), end)| (*phase, end.duration_since(*start).as_secs_f64()));
+    let phases = marks
+        .iter()
+        .zip(ends)
+        .map(|((phase, start), end)| (*phase, end.duration_since(*start).as_secs_f64()));
     let phases = phases.collect();
     let public = Public::new(model, &claim, proof.widths.clone())?;
     let layout = Layout::new(&public);
@@ -171,8 +174,12 @@ fn answer(engine: &Engine, arguments: &ProofArguments, outputs: u32) -> anyhow::
         ..SamplingSettings::greedy()
     };
     let prompt_ids = (0..arguments.prompt).map(|at| (at * 7919 + 1) % vocabulary).collect();
-    let request =
-        Request { prompt_ids, settings, nonce: Nonce::from_bytes([1; 32]), client_seed: ClientSeed::from_bytes([0; 32]) };
+    let request = Request {
+        prompt_ids,
+        settings,
+        nonce: Nonce::from_bytes([1; 32]),
+        client_seed: ClientSeed::from_bytes([0; 32]),
+    };
     let completed = complete(engine, request.clone(), |_| {})?;
     Ok(completed.into_claim(engine.model(), request, false))
 }
