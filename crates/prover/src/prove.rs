@@ -236,12 +236,18 @@ impl Channel for Prover<'_> {
         let sources = self.sources();
         let fork = |index: usize| self.transcript.fork(index as u64);
         let trees = self.layout.trees.par_iter().enumerate();
-        let mut proven: Vec<Proven> = trees
-            .map_init(Workspace::default, |workspace, (index, tree)| {
-                sources.prove_tree(tree, [alpha, beta], self.isa, workspace, fork(index))
-            })
-            .collect();
-        proven.push(sources.prove_tables(alpha, beta, self.isa, fork(proven.len())));
+        let trees = || -> Vec<Proven> {
+            trees
+                .map_init(Workspace::default, |workspace, (index, tree)| {
+                    sources.prove_tree(tree, [alpha, beta], self.isa, workspace, fork(index))
+                })
+                .collect()
+        };
+        let count = self.layout.trees.len();
+        let tables = || sources.prove_tables(alpha, beta, self.isa, fork(count));
+        // The longest one first.
+        let (tables, mut proven) = rayon::join(tables, trees);
+        proven.push(tables);
         let forks: Vec<Transcript> = proven.iter().map(|tree| tree.fork.clone()).collect();
         self.transcript.join(&forks);
         let ends = proven.iter().map(|tree| tree.end.clone()).collect();

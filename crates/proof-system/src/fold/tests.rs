@@ -13,11 +13,20 @@ fn integers() -> impl Strategy<Value = i32> {
     prop_oneof![any::<i32>(), Just(i32::MIN), Just(i32::MAX), Just(0)]
 }
 
+/// Of 23 bits with their sign, which take another way.
+fn small() -> impl Strategy<Value = i32> {
+    prop_oneof![-SMALL + 1..SMALL, Just(SMALL - 1), Just(1 - SMALL)]
+}
+
 proptest! {
     #[test]
     fn sums_are_those_of_the_definition(
         (columns, matrix) in (1_usize..40).prop_flat_map(|columns| {
-            (Just(columns), proptest::collection::vec(integers(), 0..60 * columns))
+            let matrix = prop_oneof![
+                proptest::collection::vec(integers(), 0..60 * columns),
+                proptest::collection::vec(small(), 0..60 * columns),
+            ];
+            (Just(columns), matrix)
         }),
         seed in any::<u32>(),
     ) {
@@ -39,9 +48,11 @@ proptest! {
 
 #[test]
 fn the_largest_sums_do_not_wrap() {
-    let largest = Ext::new(Base::new(crate::field::PRIME - 1), Base::new(crate::field::PRIME - 1));
-    for isa in Isa::available() {
-        for value in [i32::MIN, i32::MAX] {
+    let cut = (1 << 63) - (1 << 31);
+    let ends = [PRIME - 1, PRIME / 2, PRIME / 2 + 1, cut - 1, cut, cut + 1];
+    for (isa, end) in Isa::available().into_iter().flat_map(|isa| ends.map(|end| (isa, end))) {
+        let largest = Ext::new(Base::new(end), Base::new(end));
+        for value in [i32::MIN, i32::MAX, SMALL - 1, 1 - SMALL] {
             let matrix = vec![value; 3000 * 3];
             let expected: Ext =
                 std::iter::repeat_n(largest * Base::from_signed(i64::from(value)), 3000).sum();
