@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod cost;
 mod coverage;
 mod demo;
 mod gateway;
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Prove(prove::ProveArguments),
     /// Decide whether a proof holds, without running the model
     Verify(verify::VerifyArguments),
+    /// What a proof would cost, for any model or shape
+    Cost(cost::CostArguments),
     /// Plan how many answers to check: what a share of checks proves, and what it costs
     Coverage(coverage::CoverageArguments),
     /// See an honest claim accepted and five cheats rejected
@@ -128,6 +131,7 @@ impl Command {
             Self::Generate(arguments) => generate::run(&arguments, shell),
             Self::Check(arguments) => check::run(&arguments, shell),
             Self::Prove(arguments) => prove::run(&arguments, shell),
+            Self::Cost(arguments) => cost::run(&arguments, shell),
             Self::Verify(arguments) => verify::run(&arguments, shell),
             Self::Coverage(arguments) => coverage::run(&arguments, shell),
             Self::Demo(arguments) => demo::run(&arguments, shell),

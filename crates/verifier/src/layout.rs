@@ -1,6 +1,8 @@
 //! Where everything stands: committed tensors one after the other in one stream, looked-up columns one after the other in trees,
 //! tables one after the other in one more tree. All follows from [`Public`] alone.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::public::{Dims, MAX_RANGE_BITS, NORM_ROW_COLUMNS, Public, Rounded, quotient, triangle};
 
 /// Leaves of a lookup tree: 2^this at most.
@@ -211,7 +213,7 @@ impl Layout {
         let mut layout = Self { tensors: Vec::new(), length: 0, trees: Vec::new(), tables, table_bits };
         let counts = public.dims.groups(1_usize.wrapping_shl(table_bits));
         layout.place(Tensor::Counts, counts, public.dims.lanes());
-        for (tensor, geometry) in tensors(public) {
+        for (tensor, geometry) in tensors(&Contents::of(public)) {
             layout.place(tensor, geometry.a.saturating_mul(geometry.b), geometry.inner);
         }
         layout.trees = trees(public);
@@ -253,16 +255,47 @@ pub fn rounded_geometry(dims: &Dims, op: Rounded) -> Geometry {
     }
 }
 
-fn tensors(public: &Public<'_>) -> Vec<(Tensor, Geometry)> {
-    let dims = &public.dims;
+/// What decides which tensors and sites there are, and their sizes.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// Shapes.
+    pub dims: Dims,
+    /// Results whose remainders have two parts.
+    pub long: BTreeSet<Rounded>,
+    /// Wide rows, where there are any.
+    pub wide: BTreeMap<Rounded, usize>,
+    /// Whether tokens are drawn.
+    pub is_drawn: bool,
+}
+
+impl Contents {
+    /// Of a statement.
+    #[must_use]
+    pub fn of(public: &Public<'_>) -> Self {
+        let long = Rounded::ALL.into_iter().filter(|op| public.split(*op).is_long).collect();
+        let rows = |op| public.widths.wide_rows(op).len();
+        let wide = Rounded::ALL.into_iter().map(|op| (op, rows(op))).filter(|(_, rows)| *rows > 0).collect();
+        Self { dims: public.dims, long, wide, is_drawn: public.sampler.is_some() }
+    }
+
+    fn wide_geometry(&self, op: Rounded) -> Option<Geometry> {
+        let rows = *self.wide.get(&op)?;
+        Some(Geometry { a: 1, b: rows, inner: rounded_geometry(&self.dims, op).inner })
+    }
+}
+
+/// All committed tensors but the counts, in the order of the stream.
+#[must_use]
+pub fn tensors(contents: &Contents) -> Vec<(Tensor, Geometry)> {
+    let dims = &contents.dims;
     let mut all = vec![(Tensor::NormRows, Geometry { a: 1, b: NORM_ROW_COLUMNS, inner: dims.norm_rows() })];
     for op in Rounded::ALL {
         let geometry = rounded_geometry(dims, op);
         all.push((Tensor::Out(op), geometry));
-        if public.split(op).is_long {
+        if contents.long.contains(&op) {
             all.push((Tensor::High(op), geometry));
         }
-        all.extend(wide_geometry(public, op).map(|geometry| (Tensor::Wide(op), geometry)));
+        all.extend(contents.wide_geometry(op).map(|geometry| (Tensor::Wide(op), geometry)));
     }
     let rows = |b| Geometry { a: 1, b, inner: dims.all_heads() };
     all.extend([Tensor::PeakLow, Tensor::PeakHigh, Tensor::HalfSum].map(|t| (t, rows(dims.positions))));
@@ -272,32 +305,29 @@ fn tensors(public: &Public<'_>) -> Vec<(Tensor, Geometry)> {
     let sampled = Geometry { a: 1, b: 1, inner: dims.padded(dims.sampled) };
     all.extend([Tensor::LogitPeakLow, Tensor::LogitPeakHigh].map(|tensor| (tensor, sampled)));
     all.push((Tensor::LogitHigh, logit_geometry(dims)));
-    if public.sampler.is_some() {
+    if contents.is_drawn {
         let both = [Tensor::SampleDistance, Tensor::SampleWeight];
         all.extend(both.map(|tensor| (tensor, logit_geometry(dims))));
     }
     all
 }
 
-fn wide_geometry(public: &Public<'_>, op: Rounded) -> Option<Geometry> {
-    let rows = public.widths.wide_rows(op).len();
-    (rows > 0).then(|| Geometry { a: 1, b: rows, inner: rounded_geometry(&public.dims, op).inner })
-}
-
 fn logit_geometry(dims: &Dims) -> Geometry {
     Geometry { a: 1, b: dims.sampled, inner: dims.padded(dims.vocab) }
 }
 
-fn sites(public: &Public<'_>) -> Vec<(Site, Geometry)> {
-    let dims = &public.dims;
+/// All looked-up columns, in the order of the trees.
+#[must_use]
+pub fn sites(contents: &Contents) -> Vec<(Site, Geometry)> {
+    let dims = &contents.dims;
     let mut all = vec![(Site::NormRows, Geometry { a: 1, b: NORM_ROW_COLUMNS, inner: dims.norm_rows() })];
     for op in Rounded::ALL {
         let geometry = rounded_geometry(dims, op);
         all.push((Site::Out(op), geometry));
-        if public.split(op).is_long {
+        if contents.long.contains(&op) {
             all.push((Site::High(op), geometry));
         }
-        all.extend(wide_geometry(public, op).map(|geometry| (Site::Wide(op), geometry)));
+        all.extend(contents.wide_geometry(op).map(|geometry| (Site::Wide(op), geometry)));
         all.push((Site::Low(op), geometry));
     }
     let rows = |b| Geometry { a: 1, b, inner: dims.all_heads() };
@@ -306,7 +336,9 @@ fn sites(public: &Public<'_>) -> Vec<(Site, Geometry)> {
     let mixed = rounded_geometry(dims, Rounded::Query);
     all.extend([Site::Mixed, Site::MixedLow, Site::MixedGap].map(|site| (site, mixed)));
     all.extend([Site::LogitHigh, Site::LogitLow].map(|site| (site, logit_geometry(dims))));
-    all.extend(public.sampler.iter().map(|_| (Site::SampleWeight, logit_geometry(dims))));
+    if contents.is_drawn {
+        all.push((Site::SampleWeight, logit_geometry(dims)));
+    }
     all
 }
 
@@ -330,7 +362,7 @@ fn trees(public: &Public<'_>) -> Vec<Tree> {
     let tree_bits = TREE_BITS.max(row.next_power_of_two().trailing_zeros());
     let capacity = 1_usize.wrapping_shl(tree_bits);
     let (mut trees, mut pieces, mut used) = (Vec::new(), Vec::new(), 0_usize);
-    for (site, geometry) in sites(public) {
+    for (site, geometry) in sites(&Contents::of(public)) {
         let all = geometry.a.saturating_mul(geometry.b);
         let mut first = 0;
         while first < all {
@@ -393,7 +425,7 @@ pub fn bias_of(public: &Public<'_>, site: Site) -> i64 {
 
 fn tables(public: &Public<'_>) -> (Vec<TablePlace>, u32) {
     let blocks = public.dims.blocks;
-    let mut used: Vec<Table> = sites(public)
+    let mut used: Vec<Table> = sites(&Contents::of(public))
         .into_iter()
         .flat_map(|(site, geometry)| {
             let count = if site == Site::ScoreLow { blocks } else { geometry.a };

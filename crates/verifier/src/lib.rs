@@ -12,6 +12,7 @@
 //! | [`layout`] | where committed tensors, looked-up columns and tables stand |
 //! | [`channel`] | one end of the protocol |
 //! | [`script`], [`ops`] | its steps |
+//! | [`cost`] | what a proof costs, for any shape |
 //! | [`merge`] | all claims about committed integers as one |
 //! | [`weights`] | all claims about weights |
 //! | [`vectors`] | small vectors of weights |
@@ -31,6 +32,7 @@
 )]
 
 pub mod channel;
+pub mod cost;
 pub mod encoding;
 pub mod error;
 pub mod layout;

@@ -3,6 +3,9 @@
 use model::import::Architecture;
 use model::synthetic::{SplitMix64, SyntheticModel};
 use protocol::settings::SamplingSettings;
+use verifier::cost::Cost;
+use verifier::layout::{Contents, Layout, Tensor};
+use verifier::public::{Public, Widths};
 use verifier::{Proof, Unprovable};
 
 use crate::world::{claim, claim_at, engine};
@@ -95,4 +98,22 @@ fn what_proofs_do_not_cover_is_refused_by_name() {
     penalized.settings.repetition_penalty_milli = 1100;
     let name = "a repetition penalty";
     assert_eq!(prover::prove(engine.model(), &penalized, &|_| {}), Err(Unprovable::Setting { name }));
+}
+
+/// The cost model counts what the prover's layout has, and multiplications by their definition.
+#[test]
+fn costs_are_those_of_the_layout() {
+    let engine = engine(&SyntheticModel::tiny(Architecture::Llama));
+    let claim = claim(&engine, (30..40).collect(), 6);
+    let public = Public::new(engine.model(), &claim, Widths { unsigned: [12, 12], ..Widths::default() })
+        .expect("provable");
+    let layout = Layout::new(&public);
+    let cost = Cost::of(&Contents::of(&public));
+    let counts = layout.tensor(Tensor::Counts);
+    assert_eq!(cost.committed, (layout.length - counts.rows * counts.inner) as u64);
+    let pieces = layout.trees.iter().flat_map(|tree| &tree.pieces);
+    assert_eq!(cost.lookups, pieces.map(|piece| (piece.rows * piece.geometry.inner) as u64).sum::<u64>());
+    // Two blocks, 15 positions: q, o of 64 x 64, k, v of 64 x 32, three of 64 x 128; scores and sums of 120 cells; 6 logits.
+    let block = 15 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128) + 2 * 64 * 120;
+    assert_eq!(cost.multiplications, 2 * block + 6 * 64 * 384);
 }
