@@ -11,13 +11,11 @@ use model::weights::BlockKind;
 use protocol::claim::{CLAIM_VERSION, Claim, FinishReason};
 use protocol::fingerprint::ExtensionElement;
 use protocol::id::{ClientSeed, ModelCommitment, Nonce, Seed, TemplateDigest};
-use protocol::lease::{FromGateway, Outcome, ToGateway};
-use protocol::link::{ByteRange, FromServer, ToServer};
 use protocol::settings::SamplingSettings;
 
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for target in ["gguf", "tokenizer", "claim", "messages"] {
+    for target in ["gguf", "tokenizer", "claim"] {
         fs::create_dir_all(corpus.join(target))?;
     }
     for (family, format) in FAMILIES.iter().zip(BlockKind::ALL) {
@@ -34,24 +32,14 @@ fn main() -> io::Result<()> {
     {
         fs::write(corpus.join("claim").join(name), claim(finish).encode())?;
     }
-    for (name, choice, bytes) in messages() {
-        fs::write(corpus.join("messages").join(name), [&[choice], &bytes[..]].concat())?;
+    for entry in &entries::ENTRIES {
+        let folder = corpus.join(entry.name);
+        fs::create_dir_all(&folder)?;
+        for (number, seed) in (entry.seeds)().iter().enumerate() {
+            fs::write(folder.join(format!("seed-{number}")), seed)?;
+        }
     }
     Ok(())
-}
-
-/// One of some kinds, with the byte that chooses it.
-fn messages() -> [(&'static str, u8, Vec<u8>); 5] {
-    let range = ByteRange { offset: 1 << 33, length: 4096 };
-    let fail = Outcome::Fail { reason: "output_token".to_owned(), position: Some(3) };
-    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":0.5,"stop":["a"]}"#;
-    [
-        ("readback", 0, ToServer::Readback { challenge: 1, key: [2; 32], ranges: vec![range] }.encode()),
-        ("finished", 1, FromServer::Finished { tag: 3, finish: FinishReason::EndToken }.encode()),
-        ("fail", 2, ToGateway::Done { tag: 4, outcome: fail }.encode()),
-        ("job", 3, FromGateway::Job { tag: 5, claim: vec![6; 9] }.encode()),
-        ("chat", 10, body.as_bytes().to_vec()),
-    ]
 }
 
 /// About 20 kB: one block of width 32 in one of the formats with blocks of 32.
@@ -86,5 +74,7 @@ fn claim(finish: FinishReason) -> Claim {
         finish,
         output_bytes: b"hello".to_vec(),
         fingerprints: vec![fingerprint; 2],
+        logprobs: None,
+        trace: None,
     }
 }

@@ -22,7 +22,7 @@ struct Test {
 }
 
 impl TestIndex {
-    /// Finds every function behind `#[test]`, in `proptest!` blocks too.
+    /// Finds every function behind `#[test]` or `#[tokio::test]`, in `proptest!` blocks too.
     pub(crate) fn new(tree: &Tree) -> Self {
         let tests = tree
             .rust()
@@ -68,6 +68,7 @@ fn test_names(file: &TextFile) -> Vec<String> {
     let code = &file.code;
     let functions = functions(code);
     word_offsets(code, "#[test]")
+        .chain(word_offsets(code, "#[tokio::test"))
         .filter_map(|at| {
             let function = functions.iter().find(|function| function.start > at)?;
             // Other attributes stand between, or on the lines before.

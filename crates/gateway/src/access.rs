@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, header};
 use tokio::time::Instant;
 
 use crate::api_keys::{ApiKeys, KeyDigest};
+use crate::body::{ALL_BODIES_BYTES, BodyRoom};
 use crate::limits::{Limiter, Rates, Refused, Remaining};
 
 /// Who asks.
@@ -65,13 +66,20 @@ impl AccessRules {
 pub struct Access {
     rules: ArcSwap<AccessRules>,
     limiter: Mutex<Limiter<Client>>,
+    room: BodyRoom,
     began: Instant,
 }
 
 impl Access {
     /// With these rules; all limits begin full.
     pub fn new(rules: AccessRules) -> Arc<Self> {
+        Self::with_room(rules, ALL_BODIES_BYTES)
+    }
+
+    /// The same with room for so many bytes of bodies.
+    pub fn with_room(rules: AccessRules, bytes: usize) -> Arc<Self> {
         Arc::new(Self {
+            room: BodyRoom::new(bytes),
             limiter: Mutex::new(Limiter::new(rules.clients(), 0)),
             rules: ArcSwap::from_pointee(rules),
             began: Instant::now(),
@@ -89,6 +97,11 @@ impl Access {
     /// How long clients may take now.
     pub fn timeouts(&self) -> Timeouts {
         self.rules.load().timeouts
+    }
+
+    /// Where bodies go.
+    pub fn body_room(&self) -> &BodyRoom {
+        &self.room
     }
 
     /// Who sent this; `None` if nobody who may.

@@ -63,6 +63,8 @@ pub struct History {
     pub orphans: Vec<Treeless>,
     /// Checkpoints, keys and beacons that belong to no epoch here.
     pub strays: u64,
+    /// Tags of requests without an answer.
+    pub dropped: std::collections::BTreeSet<u64>,
     /// Runs that passed requests through: their keys belong to no epoch.
     pub pass_runs: std::collections::BTreeSet<u64>,
 }
@@ -118,6 +120,9 @@ impl History {
                 self.judged.entry(*tag).or_insert_with(|| outcome.clone());
             }
             Record::Killed { .. } | Record::Passed(_) => {}
+            Record::Dropped(dropped) => {
+                self.dropped.insert(dropped.tag);
+            }
             Record::PassBegan { .. } => {
                 self.pass_runs.insert(sequence);
             }
@@ -142,6 +147,13 @@ impl History {
 
     fn epoch_mut(&mut self, name: u64) -> Option<&mut PastEpoch> {
         self.epochs.iter_mut().rfind(|epoch| epoch.epoch == name)
+    }
+
+    /// Every tag that ends in a record, whether with an answer or without.
+    pub fn ended(&self) -> std::collections::BTreeSet<u64> {
+        let treeless = self.orphans.iter().chain(self.epochs.iter().flat_map(|epoch| &epoch.strangers));
+        let answered = self.epochs.iter().flat_map(|epoch| &epoch.entries).map(|entry| entry.leaf.tag);
+        answered.chain(treeless.map(|answer| answer.tag)).chain(self.dropped.iter().copied()).collect()
     }
 
     /// Tags and record numbers of what has to be recomputed and was not yet.

@@ -23,7 +23,7 @@ use crate::idempotency::{IDEMPOTENCY_HEADER, Kept, KeyRefused, REPLAYED_HEADER, 
 use crate::limits::{Left, Limited, Refused, duration_text};
 use crate::metrics::{self, Metrics, Rejected};
 use crate::openai::{Wanted, error_json};
-use crate::service::{Body, Busy, Keyed, ReceiptState, Service, Started};
+use crate::service::{Body, Busy, Keyed, REQUEST_TARGET, ReceiptState, Service, Started};
 use crate::state::Mode;
 
 mod epochs;
@@ -50,6 +50,7 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .route("/v1/models/{*name}", get(model))
         .route("/v1/receipts/{tag}", get(receipt))
         .merge(epochs::proof_routes())
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), authorize));
     Router::new()
         .merge(api)
@@ -59,6 +60,7 @@ pub fn router(service: Arc<Service>, access: Arc<Access>) -> Router {
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(app)
 }
 
@@ -69,15 +71,23 @@ async fn authorize(State(app): State<App>, mut request: Request, next: Next) -> 
             next.run(request).await
         }
         None => {
-            app.service.metrics.reject(Rejected::ApiKey);
-            refuse(StatusCode::UNAUTHORIZED, "no valid API key: send Authorization: Bearer KEY", None)
+            let message = "no valid API key: send Authorization: Bearer KEY";
+            let refusal = Refusal::new(Rejected::ApiKey, StatusCode::UNAUTHORIZED, message);
+            refusal.into_response(&app.service.metrics)
         }
     }
 }
 
 async fn nowhere(State(app): State<App>) -> Response {
-    app.service.metrics.reject(Rejected::NotHere);
-    refuse(StatusCode::NOT_FOUND, "there is no such path", None)
+    let refusal = Refusal::new(Rejected::NotHere, StatusCode::NOT_FOUND, "there is no such path");
+    refusal.into_response(&app.service.metrics)
+}
+
+/// The router adds the methods that are allowed.
+async fn wrong_method(State(app): State<App>) -> Response {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let refusal = Refusal::new(Rejected::NotHere, status, "this path is not there for this method");
+    refusal.into_response(&app.service.metrics)
 }
 
 fn refuse(status: StatusCode, message: &str, param: Option<&str>) -> Response {
@@ -106,12 +116,15 @@ impl Refusal {
 
     fn into_response(self, metrics: &Metrics) -> Response {
         metrics.reject(self.reason);
+        // Neither the message nor the path: both may hold what the client wrote.
+        let (status, reason) = (self.status.as_u16(), self.reason.name());
+        tracing::info!(target: REQUEST_TARGET, status, reason, "refused");
         let mut response = refuse(self.status, &self.message, self.param);
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if matches!(self.reason, Rejected::BodyTooLarge | Rejected::BodyLate) {
+        if matches!(self.reason, Rejected::BodyTooLarge | Rejected::BodyLate | Rejected::BodyRoom) {
             // The rest of the body is not read, so nothing can follow it.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -156,10 +169,12 @@ impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         let (reason, status) = match error {
             BodyError::TooLarge => (Rejected::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::NoRoom => (Rejected::BodyRoom, StatusCode::SERVICE_UNAVAILABLE),
             BodyError::Idle(_) | BodyError::Slow(_) => (Rejected::BodyLate, StatusCode::REQUEST_TIMEOUT),
             BodyError::Broken => (Rejected::BadRequest, StatusCode::BAD_REQUEST),
         };
-        Self::new(reason, status, error.to_string())
+        let retry_after_s = (error == BodyError::NoRoom).then_some(1);
+        Self { retry_after_s, ..Self::new(reason, status, error.to_string()) }
     }
 }
 
@@ -229,7 +244,7 @@ fn show_limit(headers: &mut HeaderMap, what: &str, left: &Left) {
 async fn start(app: &App, client: Client, request: Request, chat: bool) -> Result<Started, Refusal> {
     app.access.take_request(client)?;
     let (head, body) = request.into_parts();
-    let body = read_body(&head.headers, body, app.access.timeouts()).await?;
+    let body = read_body(&head.headers, body, app.access.timeouts(), app.access.body_room()).await?;
     let key = head.headers.get(IDEMPOTENCY_HEADER).map(HeaderValue::as_bytes);
     let begun = key.map(|key| app.service.retries().begin(client, key, u8::from(chat), &body));
     let keyed = match begun.transpose()? {

@@ -73,7 +73,8 @@ fn claim(record: Record) -> Option<Vec<u8>> {
         | Record::Checkpoint { .. }
         | Record::Beacon { .. }
         | Record::PassBegan { .. }
-        | Record::Passed(_) => None,
+        | Record::Passed(_)
+        | Record::Dropped(_) => None,
     }
 }
 

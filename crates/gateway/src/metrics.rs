@@ -72,6 +72,8 @@ pub enum Rejected {
     BodyTooLarge,
     /// The body did not come in time.
     BodyLate,
+    /// The bodies of others take all the room.
+    BodyRoom,
     /// Not a request that is understood.
     BadRequest,
     /// A path, method or model that is not here.
@@ -94,13 +96,14 @@ pub enum Rejected {
 
 impl Rejected {
     /// All of them, in order.
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::ApiKey,
         Self::RequestRate,
         Self::TokenRate,
         Self::TokensTooMany,
         Self::BodyTooLarge,
         Self::BodyLate,
+        Self::BodyRoom,
         Self::BadRequest,
         Self::NotHere,
         Self::Full,
@@ -113,7 +116,7 @@ impl Rejected {
     ];
 
     /// Stable machine name.
-    const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::ApiKey => "api_key",
             Self::RequestRate => "request_rate",
@@ -121,6 +124,7 @@ impl Rejected {
             Self::TokensTooMany => "tokens_too_many",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyLate => "body_late",
+            Self::BodyRoom => "body_room",
             Self::BadRequest => "bad_request",
             Self::NotHere => "not_here",
             Self::Full => "full",
@@ -141,6 +145,10 @@ pub struct Metrics {
     pub overhead: Histogram,
     /// From there to the first token.
     pub first_token: Histogram,
+    /// From there to the end of the answer.
+    pub duration: Histogram,
+    /// From one piece of a stream to the next.
+    pub inter_chunk: Histogram,
     /// Open connections.
     pub connections: AtomicU64,
     /// Changed configurations that were taken.
@@ -204,6 +212,8 @@ pub fn text(service: &Service) -> String {
     }
     metrics.overhead.write(&mut out, "maxwell_overhead_seconds");
     metrics.first_token.write(&mut out, "maxwell_time_to_first_token_seconds");
+    metrics.duration.write(&mut out, "maxwell_request_duration_seconds");
+    metrics.inter_chunk.write(&mut out, "maxwell_inter_chunk_seconds");
     out
 }
 
@@ -242,8 +252,8 @@ mod tests {
             (0..times).for_each(|_| metrics.reject(reason));
         }
         let counts: Vec<u64> = metrics.rejected.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        assert_eq!(counts, (0..15).collect::<Vec<u64>>());
+        assert_eq!(counts, (0..16).collect::<Vec<u64>>());
         let names: std::collections::BTreeSet<_> = Rejected::ALL.map(Rejected::name).into_iter().collect();
-        assert_eq!(names.len(), 15);
+        assert_eq!(names.len(), 16);
     }
 }

@@ -429,7 +429,12 @@ impl StopFilter {
             return String::new();
         }
         self.held.push_str(text);
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        // The one that is complete first, so that it does not matter in which pieces the text comes.
+        let found = self.stops.iter().filter_map(|stop| {
+            let at = self.held.find(stop.as_str())?;
+            Some((at.saturating_add(stop.len()), at))
+        });
+        if let Some((_, at)) = found.min() {
             self.stopped = true;
             self.held.truncate(at);
             return std::mem::take(&mut self.held);

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body as HttpBody, Bytes};
@@ -25,11 +25,11 @@ use protocol::receipt::{
 use protocol::{ClaimDigest, ModelCommitment, RequestDigest, SigningKey};
 use serde_json::json;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::access::{Access, Client};
-use crate::body::{BodyError, read_body};
+use crate::access::{Access, Client, Reservation};
+use crate::body::{BodyError, HeldBody, read_body};
 use crate::http::RECEIPT_HEADER;
 use crate::limits::Refused;
 use crate::listen::Counted;
@@ -38,7 +38,7 @@ use crate::metrics::{Metrics, Rejected};
 use crate::openai::error_json;
 use crate::record::{Passed, Record};
 use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
-use crate::service::unix_ms;
+use crate::service::{REQUEST_TARGET, milliseconds, unix_ms};
 use crate::sse::EventWatch;
 
 /// Without a tokenizer, so many bytes count as one token of the limits and of the sampling.
@@ -120,6 +120,7 @@ struct Passage {
     request: RequestDigest,
     request_bytes: u64,
     client: Client,
+    began: Instant,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -128,6 +129,12 @@ struct Delivered {
     hasher: ResponseHasher,
     bytes: u64,
     watch: Option<EventWatch>,
+}
+
+impl Delivered {
+    fn nothing() -> Self {
+        Self { hasher: ResponseHasher::new(), bytes: 0, watch: None }
+    }
 }
 
 impl PassThrough {
@@ -178,9 +185,10 @@ impl PassThrough {
 
     fn refuse(&self, reason: Rejected, status: StatusCode, message: &str) -> Response {
         self.metrics.reject(reason);
+        tracing::info!(target: REQUEST_TARGET, status = status.as_u16(), reason = reason.name(), "refused");
         let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
         let mut response = (status, axum::Json(error_json(message, kind, None))).into_response();
-        if matches!(reason, Rejected::BodyTooLarge | Rejected::BodyLate) {
+        if matches!(reason, Rejected::BodyTooLarge | Rejected::BodyLate | Rejected::BodyRoom) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -200,6 +208,7 @@ impl PassThrough {
     fn refuse_body(&self, error: BodyError) -> Response {
         let (reason, status) = match error {
             BodyError::TooLarge => (Rejected::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::NoRoom => (Rejected::BodyRoom, StatusCode::SERVICE_UNAVAILABLE),
             BodyError::Idle(_) | BodyError::Slow(_) => (Rejected::BodyLate, StatusCode::REQUEST_TIMEOUT),
             BodyError::Broken => (Rejected::BadRequest, StatusCode::BAD_REQUEST),
         };
@@ -233,6 +242,46 @@ impl PassThrough {
         let host = HeaderValue::from_str(&self.config.upstream.to_string()).map_err(io::Error::other)?;
         headers.insert(header::HOST, host);
         Ok((sender.send_request(request).await.map_err(io::Error::other)?, task))
+    }
+
+    /// One request that has its tag: sent on, and its answer begun, unless the client leaves before.
+    async fn exchange(
+        self: Arc<Self>,
+        passage: Passage,
+        head: request::Parts,
+        body: HeldBody,
+        mut reserved: Reservation,
+        mut client: oneshot::Sender<Response>,
+    ) {
+        let known = passage.client != Client::Anybody;
+        let sending = tokio::time::timeout(self.config.head_within, self.send(&head, body.bytes(), known));
+        let sent = tokio::select! {
+            sent = sending => Some(sent),
+            () = client.closed() => None,
+        };
+        let (status, message) = match sent {
+            Some(Ok(Ok((answer, task)))) => {
+                reserved.settle(u32::MAX);
+                // If the client has left, the pieces are dropped with it, and that is how the task learns of it.
+                let _ = client.send(deliver(self, passage, answer, task));
+                return;
+            }
+            Some(Ok(Err(error))) => {
+                (StatusCode::BAD_GATEWAY, format!("the upstream gave no answer: {error}"))
+            }
+            Some(Err(_)) => {
+                (StatusCode::GATEWAY_TIMEOUT, "the upstream did not begin its answer in time".to_owned())
+            }
+            None => {
+                // It has used its request.
+                reserved.settle(u32::MAX);
+                self.record(&passage, Delivered::nothing(), FinishCode::ReaderLeft).await;
+                return;
+            }
+        };
+        // Nothing of the upstream's was delivered, and that is written down too.
+        self.record(&passage, Delivered::nothing(), FinishCode::Failed).await;
+        let _ = client.send(self.refuse(Rejected::NotServing, status, &message));
     }
 
     /// Takes the answer from the upstream to the client, and writes down what was delivered, whoever ended it.
@@ -288,6 +337,15 @@ impl PassThrough {
             flaw: delivered.watch.and_then(EventWatch::finish).map(|flaw| flaw.code().to_owned()),
         };
         self.charge(passage.client, delivered.bytes);
+        tracing::info!(
+            target: REQUEST_TARGET,
+            tag = %format_args!("{:016x}", passage.tag),
+            ms = milliseconds(passage.began.elapsed()),
+            request_bytes = passage.request_bytes,
+            bytes = delivered.bytes,
+            finish = finish.code(),
+            "passed through"
+        );
         // The coin is drawn over the record as it is without it.
         let coin = blake3::hash(&Record::Passed(Box::new(passed.clone())).encode());
         let bytes = passage.request_bytes.saturating_add(delivered.bytes);
@@ -414,12 +472,12 @@ async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Resp
     if let Err(refused) = pass.access.take_request(client) {
         return pass.refuse_limit(refused);
     }
-    let body = match read_body(&head.headers, body, pass.access.timeouts()).await {
+    let body = match read_body(&head.headers, body, pass.access.timeouts(), pass.access.body_room()).await {
         Ok(body) => body,
         Err(error) => return pass.refuse_body(error),
     };
     let request_bytes = body.len() as u64;
-    let mut reserved = match pass.access.reserve(client, tokens(request_bytes)) {
+    let reserved = match pass.access.reserve(client, tokens(request_bytes)) {
         Ok(reserved) => reserved,
         Err(refused) => return pass.refuse_limit(refused),
     };
@@ -432,21 +490,13 @@ async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Resp
     let tag = pass.next_tag.fetch_add(1, Ordering::Relaxed);
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let request = passed_request_digest(head.method.as_str(), path, &body, &pass.nonces.nonce(tag));
-    let known = client != Client::Anybody;
-    let sent = tokio::time::timeout(pass.config.head_within, pass.send(&head, body, known)).await;
-    let passage = Passage { tag, request, request_bytes, client, _slot: slot };
-    let (status, message) = match sent {
-        Ok(Ok((answer, task))) => {
-            reserved.settle(u32::MAX);
-            return deliver(pass, passage, answer, task);
-        }
-        Ok(Err(error)) => (StatusCode::BAD_GATEWAY, format!("the upstream gave no answer: {error}")),
-        Err(_) => (StatusCode::GATEWAY_TIMEOUT, "the upstream did not begin its answer in time".to_owned()),
-    };
-    // Nothing of the upstream's was delivered, and that is written down too.
-    let nothing = Delivered { hasher: ResponseHasher::new(), bytes: 0, watch: None };
-    pass.record(&passage, nothing, FinishCode::Failed).await;
-    pass.refuse(Rejected::NotServing, status, &message)
+    let passage = Passage { tag, request, request_bytes, client, began: Instant::now(), _slot: slot };
+    // In a task of its own, which a client that leaves does not end: its tag, too, ends in the log.
+    let (answer, answered) = oneshot::channel();
+    tokio::spawn(Arc::clone(&pass).exchange(passage, head, body, reserved, answer));
+    answered.await.unwrap_or_else(|_| {
+        pass.refuse(Rejected::Internal, StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost")
+    })
 }
 
 /// Begins the answer to the client; the rest follows by a task of its own.

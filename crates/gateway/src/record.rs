@@ -62,6 +62,8 @@ pub enum Record {
     },
     /// A request and its answer passed through.
     Passed(Box<Passed>),
+    /// A request got its tag and no token of an answer. With this, every tag that was given ends in the log.
+    Dropped(Box<Dropped>),
 }
 
 /// Longest name of an upstream.
@@ -86,6 +88,19 @@ pub struct Passed {
     pub finish: String,
     /// [`crate::sse::Flaw::code`], if the upstream's events were broken.
     pub flaw: Option<String>,
+}
+
+/// A request without an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Names the request.
+    pub tag: u64,
+    /// See [`protocol::receipt::request_digest`].
+    pub request: [u8; 32],
+    /// Of the bytes that went to the client all the same: the head of a stream, or an error.
+    pub response: [u8; 32],
+    /// Why there is no answer: `reader_left`, `no_room`, `server_killed` or `server_gone`.
+    pub reason: String,
 }
 
 /// What is fixed before an epoch's first answer. Its number in the log is the epoch's name.
@@ -162,6 +177,7 @@ impl Record {
             Self::Beacon { .. } => 7,
             Self::PassBegan { .. } => 8,
             Self::Passed(_) => 9,
+            Self::Dropped(_) => 10,
         }
     }
 
@@ -218,6 +234,13 @@ impl Record {
                 out.text(upstream);
             }
             Self::Passed(passed) => passed.encode_into(&mut out),
+            Self::Dropped(dropped) => {
+                out.structure("dropped", VERSION, 4);
+                out.unsigned(dropped.tag);
+                out.bytes(&dropped.request);
+                out.bytes(&dropped.response);
+                out.text(&dropped.reason);
+            }
         }
         out.into_bytes()
     }
@@ -274,7 +297,16 @@ impl Record {
                 }
             }
             9 => Self::Passed(Box::new(Passed::decode_from(&mut decoder)?)),
-            _ => return Err(Error::UnknownName { offset: 0, expected: "a kind of record, 1 to 9" }),
+            10 => {
+                decoder.structure("dropped", VERSION, 4)?;
+                Self::Dropped(Box::new(Dropped {
+                    tag: decoder.unsigned("a tag")?,
+                    request: decoder.bytes_exact("a digest")?,
+                    response: decoder.bytes_exact("a digest")?,
+                    reason: decoder.text(MAX_CODE_BYTES, "a reason")?.to_owned(),
+                }))
+            }
+            _ => return Err(Error::UnknownName { offset: 0, expected: "a kind of record, 1 to 10" }),
         };
         decoder.finish()?;
         Ok(record)
@@ -442,6 +474,12 @@ mod tests {
             Record::Checkpoint { signed: vec![1, 2] },
             Record::Beacon { epoch: 1, signed: vec![3] },
             Record::PassBegan { audit_key: [4; 32], rate_ppb: 5, floor_ppb: 1, upstream: "http://x".into() },
+            Record::Dropped(Box::new(Dropped {
+                tag: 1,
+                request: [1; 32],
+                response: [2; 32],
+                reason: "reader_left".into(),
+            })),
             Record::Passed(Box::new(passed.clone())),
             Record::Passed(Box::new(Passed { flaw: Some("cut".into()), ..passed })),
         ];
@@ -451,7 +489,7 @@ mod tests {
             for cut in 0..bytes.len() {
                 assert!(Record::decode(record.kind(), &bytes[..cut]).is_err());
             }
-            for kind in (0..=10).filter(|kind| *kind != record.kind()) {
+            for kind in (0..=11).filter(|kind| *kind != record.kind()) {
                 assert!(Record::decode(kind, &bytes).is_err());
             }
         }

@@ -14,6 +14,7 @@ use protocol::{MerkleHash, merkle};
 use crate::history::History;
 use crate::pick_count::{ALPHA, improbability};
 use crate::sampling::{AuditSampler, RATE_MIN_PPB, audit_key_commitment, beacon_picks, policy_of};
+use crate::service::TAG_BITS;
 
 #[cfg(test)]
 mod tests;
@@ -344,6 +345,9 @@ pub struct LogReport {
     pub waiting: u64,
     /// Whether the key of every epoch with answers was revealed.
     pub is_revealed: bool,
+    /// Tags before recorded ones of the same run that end in no record. Those that run, or ran when the gateway crashed,
+    /// are such; if there are more, requests were answered and not written down.
+    pub unaccounted: u64,
     /// Answers whose epoch began before the oldest record that the log keeps.
     pub unchecked: u64,
     /// One for each epoch, in order.
@@ -422,10 +426,27 @@ pub fn audit_log(history: &History, key: &VerifyingKey, is_whole: bool) -> LogRe
     if is_whole {
         findings.extend(unknown.map(|tag| AuditFinding::NotPicked { tag: *tag }));
     }
-    summed(epochs, findings, unchecked)
+    LogReport { unaccounted: unaccounted(history, is_whole), unchecked, ..summed(epochs, findings) }
 }
 
-fn summed(epochs: Vec<EpochReport>, findings: Vec<AuditFinding>, unchecked: u64) -> LogReport {
+/// Tags rise by one within a run, whose number is in their high bits. What the log does not keep any more is not missed.
+fn unaccounted(history: &History, is_whole: bool) -> u64 {
+    let mut missing = 0_u64;
+    let mut before: Option<u64> = None;
+    for tag in history.ended() {
+        let run_first = tag >> TAG_BITS << TAG_BITS;
+        let expected = match before {
+            Some(before) if before >= run_first => before.saturating_add(1),
+            None if !is_whole => tag,
+            Some(_) | None => run_first,
+        };
+        missing = missing.saturating_add(tag.saturating_sub(expected));
+        before = Some(tag);
+    }
+    missing
+}
+
+fn summed(epochs: Vec<EpochReport>, findings: Vec<AuditFinding>) -> LogReport {
     let mut counts = AuditCounts::default();
     for report in &epochs {
         counts.answers += report.counts.answers;
@@ -439,7 +460,8 @@ fn summed(epochs: Vec<EpochReport>, findings: Vec<AuditFinding>, unchecked: u64)
         counts,
         waiting: epochs.iter().map(|report| report.waiting).sum(),
         is_revealed: epochs.iter().all(|report| report.is_revealed || report.counts.answers == 0),
-        unchecked,
+        unaccounted: 0,
+        unchecked: 0,
         epochs,
         findings,
     }

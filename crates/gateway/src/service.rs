@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::account::Account;
 use self::audit::Audit;
 use self::session::{Session, Sink};
 use crate::access::Reservation;
@@ -34,10 +35,13 @@ use crate::server_link::Command;
 use crate::state::{Asked, Mode};
 use crate::unverifiable::BudgetPolicy;
 
+mod account;
 mod audit;
 mod epochs;
 mod session;
 
+pub use account::REQUEST_TARGET;
+pub(crate) use account::milliseconds;
 pub use epochs::{DrawKey, EpochError, EpochSettings, ProofState};
 
 /// Pieces of an answer that wait for a slow client.
@@ -45,7 +49,7 @@ const BODY_QUEUE: usize = 16;
 /// Receipts that can be fetched; older ones are in the log.
 const RECEIPTS_MAX: usize = 1 << 16;
 /// Low bits of a tag: requests of one run. The high bits are the run's first sequence number in the log.
-const TAG_BITS: u32 = 24;
+pub(crate) const TAG_BITS: u32 = 24;
 
 /// What a gateway is started with.
 pub struct ServiceConfig {
@@ -408,6 +412,9 @@ impl Service {
         if !lock(&self.audit.panel).has_room(self.in_flight()) {
             return Err(Busy::Backlog(self.backlog()));
         }
+        // First the place and then the tag: nothing may wait once there is one, or a client that leaves would leave a tag
+        // of which the log knows nothing.
+        let Ok(place) = self.commands.reserve().await else { return Err(Busy::NotServing(self.mode())) };
         let tag = self.admit(wanted.settings.max_tokens)?;
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let (retry, before) = keyed.map(|keyed| (keyed.ticket, keyed.nonce)).unzip();
@@ -424,11 +431,7 @@ impl Service {
         };
         let asked = asked(&wanted, &prompt_ids);
         let (reply, replies) = mpsc::unbounded_channel();
-        if self.commands.send(Command::Ask { tag, asked, message, reply }).await.is_err() {
-            self.settle_egress(tag, false);
-            return Err(Busy::NotServing(self.mode()));
-        }
-        // From here on nothing waits, so a client that leaves cannot stop it half done.
+        place.send(Command::Ask { tag, asked, message, reply });
         retry.iter().for_each(|retry| retry.asked(nonce));
         lock(&self.receipts).pending.insert(tag);
         let (sink, body) = Sink::of(wanted.stream);
@@ -451,6 +454,7 @@ impl Service {
             writer: LogprobWriter::default(),
             shown_logprobs: Vec::new(),
             asked: Instant::now(),
+            account: Account::new(),
             reserved,
             _slot: slot,
         };

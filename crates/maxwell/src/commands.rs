@@ -3,6 +3,7 @@
 mod audit;
 mod bench;
 mod check;
+mod cost;
 mod coverage;
 mod demo;
 mod gateway;
@@ -11,12 +12,14 @@ mod inspect;
 mod keygen;
 mod log;
 mod pass_through;
+mod prove;
 mod pull;
 mod receipt;
 mod recompute;
 mod route;
 mod serve;
 mod up;
+mod verify;
 mod whitelist;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -79,6 +82,12 @@ pub(crate) enum Command {
     Check(check::CheckArguments),
     /// Judge a claim by the cheapest check that is enough, without a replay where it can
     Audit(audit::AuditArguments),
+    /// Prove a claim, for anybody who has the model
+    Prove(prove::ProveArguments),
+    /// Decide whether a proof holds, without running the model
+    Verify(verify::VerifyArguments),
+    /// What a proof would cost, for any model or shape
+    Cost(cost::CostArguments),
     /// Plan how many answers to check: what a share of checks proves, and what it costs
     Coverage(coverage::CoverageArguments),
     /// See an honest claim accepted and five cheats rejected
@@ -125,6 +134,9 @@ impl Command {
             Self::Generate(arguments) => generate::run(&arguments, shell),
             Self::Check(arguments) => check::run(&arguments, shell),
             Self::Audit(arguments) => audit::run(&arguments, shell),
+            Self::Prove(arguments) => prove::run(&arguments, shell),
+            Self::Cost(arguments) => cost::run(&arguments, shell),
+            Self::Verify(arguments) => verify::run(&arguments, shell),
             Self::Coverage(arguments) => coverage::run(&arguments, shell),
             Self::Demo(arguments) => demo::run(&arguments, shell),
             Self::Up(arguments) => up::run(&arguments, shell),

@@ -56,6 +56,9 @@ fn stop_sequences_are_found_however_the_text_is_cut() {
         ("größe ß", vec!["ß"], "grö", true),
         ("x", vec![], "x", false),
         ("one two", vec!["two", "on"], "", true),
+        // The one that is complete first counts, though the other began before it.
+        ("xabcy", vec!["abc", "b"], "xa", true),
+        ("xabcy", vec!["abc", "c"], "x", true),
     ] {
         let characters: Vec<char> = text.chars().collect();
         for size in 1..=characters.len() {

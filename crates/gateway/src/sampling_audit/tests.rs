@@ -7,7 +7,7 @@ use protocol::{Claim, ModelCommitment};
 
 use super::*;
 use crate::epochs::OpenEpoch;
-use crate::record::{Answered, Record, Started, test_claim};
+use crate::record::{Answered, Dropped, Record, Started, test_claim};
 use crate::sampling::PPB;
 
 const KEY: [u8; 32] = [6; 32];
@@ -390,4 +390,40 @@ fn the_beacons_picks_are_part_of_the_audit() {
         forged.0[at] = Record::Beacon { epoch: 0, signed };
         assert!(forged.findings().contains(&AuditFinding::Beacon));
     }
+}
+
+#[test]
+fn a_request_that_is_in_no_record_leaves_a_gap() {
+    let check = |written: &Written, is_whole: bool, expected: u64| {
+        let report = audit_log(&written.history(), &gateway().verifying_key(), is_whole);
+        assert_eq!((report.unaccounted, report.all_findings().count()), (expected, 0));
+    };
+    let mut written = Written::default();
+    let epoch = written.open(KEY, 0..10);
+    // Answered, and never written down: every tree and every proof is in order without it.
+    let is_missing = |record: &Record| matches!(record, Record::Answered(answered) if answered.tag == 4);
+    written.0.retain(|record| !is_missing(record) && !matches!(record, Record::Judged { tag: 4, .. }));
+    written.close(epoch, KEY);
+    check(&written, true, 1);
+    // The near miss: it had no answer, and that is written down.
+    let dropped = |tag| {
+        let (request, response) = ([1; 32], [2; 32]);
+        Record::Dropped(Box::new(Dropped { tag, request, response, reason: "no_room".to_owned() }))
+    };
+    written.0.push(dropped(4));
+    check(&written, true, 0);
+    // The next run begins anew; its first two are missing.
+    let next = 300 << 24;
+    written.0.push(dropped(next + 2));
+    check(&written, true, 2);
+    written.0.push(dropped(next));
+    written.0.push(dropped(next + 1));
+    check(&written, true, 0);
+    // What a ring has let go of is not missed, what came after it is.
+    let mut written = Written::default();
+    written.epoch(KEY, 7..9);
+    check(&written, false, 0);
+    check(&written, true, 7);
+    written.0.push(dropped(11));
+    check(&written, false, 2);
 }

@@ -31,6 +31,8 @@ pub(super) struct Audit {
     pub(super) governor: Mutex<Governor>,
     governor_changed: Notify,
     unverifiable: Mutex<UnverifiableBudget>,
+    /// Held while an outcome is written down, so that two findings at once are one record.
+    writing: Mutex<()>,
     warnings: Mutex<VecDeque<Value>>,
     warned: AtomicU64,
     waits: AtomicU64,
@@ -51,6 +53,7 @@ impl Audit {
             governor: Mutex::new(governor),
             governor_changed: Notify::new(),
             unverifiable: Mutex::new(UnverifiableBudget::new(config.unverifiable)),
+            writing: Mutex::new(()),
             warnings: Mutex::new(VecDeque::new()),
             warned: AtomicU64::new(0),
             waits: AtomicU64::new(0),
@@ -99,10 +102,14 @@ impl Service {
             lock(&self.audit.panel).close(tag);
             return Ok(());
         }
-        // Recorded twice if two recomputers finish at once; counted once, by the panel.
-        self.log.append_wait(&Record::Judged { tag, outcome: outcome.clone() })?;
-        if !lock(&self.audit.panel).close(tag) {
-            return Ok(());
+        {
+            let _one_at_a_time = lock(&self.audit.writing);
+            // Closed only when it is durable: another connection was faster, and what it was told is true here too.
+            if !lock(&self.audit.panel).contains(tag) {
+                return Ok(());
+            }
+            self.log.append_wait(&Record::Judged { tag, outcome: outcome.clone() })?;
+            lock(&self.audit.panel).close(tag);
         }
         let is_unverifiable = matches!(outcome, Outcome::Unverifiable { .. });
         let counter = match &outcome {

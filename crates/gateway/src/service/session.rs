@@ -20,9 +20,10 @@ use crate::access::Reservation;
 use crate::idempotency::RetryTicket;
 use crate::logprobs::{LogprobWriter, ShownLogprobs, logprobs_json};
 use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
-use crate::record::Answered;
+use crate::record::{Answered, Dropped, Record};
 use crate::server_link::{Command, Reply};
 
+use super::account::{Account, Ending};
 use super::{Service, lock};
 
 /// A client that takes nothing for so long is taken to have left.
@@ -58,6 +59,7 @@ pub(super) struct Session {
     pub(super) shown_logprobs: Vec<ShownLogprobs>,
     /// When the server was asked.
     pub(super) asked: Instant,
+    pub(super) account: Account,
     pub(super) reserved: Reservation,
     /// Given back when the answer is done.
     pub(super) _slot: OwnedSemaphorePermit,
@@ -70,7 +72,8 @@ enum End {
     Stopped,
     /// The client left. Nothing more goes to it, so that no gap is followed by a proper end.
     Left,
-    Failed(String),
+    /// A stable name, and what clients are told.
+    Failed(&'static str, String),
 }
 
 impl Session {
@@ -78,18 +81,20 @@ impl Session {
         let service = Arc::clone(&self.service);
         let end = self.read(&service.tokenizer, replies).await;
         self.settle(&end);
+        let ending = self.ending(&service, &end);
         let unwanted = matches!(end, End::Stopped | End::Left);
         if unwanted && service.commands.send(Command::ReaderLeft(self.tag)).await.is_err() {
             tracing::debug!("the server is gone already");
         }
-        let (is_failed, is_left) = (matches!(end, End::Failed(_)), matches!(end, End::Left));
-        let finish = match &end {
-            End::Finished(finish) => *finish,
-            End::Stopped | End::Left | End::Failed(_) => FinishReason::ReaderLeft,
+        let (is_failed, is_left) = (matches!(end, End::Failed(..)), matches!(end, End::Left));
+        let (finish, reason) = match &end {
+            End::Finished(finish) => (*finish, ""),
+            End::Stopped | End::Left => (FinishReason::ReaderLeft, "reader_left"),
+            End::Failed(reason, _) => (FinishReason::ReaderLeft, *reason),
         };
         let mut body = match end {
             End::Finished(_) | End::Stopped => self.deliver_end(finish, None).await,
-            End::Failed(message) => self.deliver_end(finish, Some(&message)).await,
+            End::Failed(_, message) => self.deliver_end(finish, Some(&message)).await,
             End::Left => None,
         };
         // What was delivered is recorded and may be recomputed, whoever ended it.
@@ -109,9 +114,15 @@ impl Session {
                 body = Some(Err(openai::error_json(message, "server_error", None).to_string().into()));
             }
         } else {
+            self.record_dropped(reason).await;
             lock(&service.receipts).pending.remove(&self.tag);
             service.settle_egress(self.tag, false);
         }
+        let whole = matches!(self.sink, Sink::Whole(_)).then(|| {
+            let (Ok(bytes) | Err(bytes)) = body.as_ref()?;
+            Some((bytes.len(), matches!(body, Some(Ok(_)))))
+        });
+        self.account.close(&ending, whole, &service.metrics);
         if let (Sink::Whole(sender), Some(body)) = (&mut self.sink, body)
             && let Some(sender) = sender.take()
         {
@@ -120,10 +131,27 @@ impl Session {
         }
     }
 
+    /// For the log and for monitors.
+    fn ending<'a>(&self, service: &'a Service, end: &End) -> Ending<'a> {
+        let finish = match end {
+            End::Finished(finish) => openai::finish_reason(*finish, self.filter.is_stopped()),
+            End::Stopped => "stop",
+            End::Left => "reader_left",
+            End::Failed(reason, _) => reason,
+        };
+        Ending {
+            tag: self.tag,
+            model: &service.entry.entry().name,
+            prompt_tokens: self.prompt_ids.len(),
+            completion_tokens: self.output_ids.len(),
+            finish,
+        }
+    }
+
     /// Gives reserved tokens back that were not used, by own count. A server that failed before its first token has
     /// used none; a client that left has used its prompt.
     fn settle(&mut self, end: &End) {
-        let has_failed = matches!(end, End::Failed(_)) && self.output_ids.is_empty();
+        let has_failed = matches!(end, End::Failed(..)) && self.output_ids.is_empty();
         let tokens = self.prompt_ids.len().saturating_add(self.output_ids.len());
         let used = if has_failed { 0 } else { u32::try_from(tokens).unwrap_or(u32::MAX) };
         self.reserved.settle(used);
@@ -205,11 +233,14 @@ impl Session {
                     }
                     return End::Finished(finish);
                 }
-                Some(Reply::Refused) => return End::Failed("the server has no room; try again".to_owned()),
-                Some(Reply::Killed(reason)) => {
-                    return End::Failed(format!("the server was stopped: {}", reason.code()));
+                Some(Reply::Refused) => {
+                    return End::Failed("no_room", "the server has no room; try again".to_owned());
                 }
-                None => return End::Failed("the server is gone".to_owned()),
+                Some(Reply::Killed(reason)) => {
+                    let message = format!("the server was stopped: {}", reason.code());
+                    return End::Failed("server_killed", message);
+                }
+                None => return End::Failed("server_gone", "the server is gone".to_owned()),
             }
         }
     }
@@ -248,6 +279,7 @@ impl Session {
         match tokio::time::timeout(CLIENT_IDLE, sender.reserve()).await {
             Ok(Ok(place)) => {
                 self.hasher.update(&bytes);
+                self.account.piece(bytes.len(), &self.service.metrics);
                 self.retry.iter_mut().for_each(|retry| retry.keep(&bytes));
                 place.send(Bytes::from(bytes));
                 true
@@ -311,6 +343,26 @@ impl Session {
         // Whether it is picked is decided when it gets its place in the log.
         let answered = Answered { tag: self.tag, picked: false, response: *response.as_bytes(), claim };
         service.finish_record(answered, receipt).await
+    }
+
+    /// Writes down that there is no answer, and waits until that is durable.
+    async fn record_dropped(&self, reason: &str) {
+        let Self { service, prompt_ids, wanted, .. } = self;
+        let request = request_digest(prompt_ids, &wanted.settings, &wanted.client_seed, &self.nonce);
+        let record = Record::Dropped(Box::new(Dropped {
+            tag: self.tag,
+            request: *request.as_bytes(),
+            response: *self.hasher.digest().as_bytes(),
+            reason: reason.to_owned(),
+        }));
+        let written = match service.log.append_encoded(record.kind(), record.encode()) {
+            Ok(promise) => service.log.durable(promise).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            // The log takes nothing more then, and without it no request is taken.
+            tracing::error!(self.tag, %error, "a request without an answer could not be recorded");
+        }
     }
 
     fn claim(&self, finish: FinishReason) -> Claim {

@@ -87,7 +87,7 @@ pub enum StoreError {
         limit: u64,
     },
     /// An earlier write failed, so what is on the disk is not known until the store is opened again.
-    #[error("the store failed before and must be opened again")]
+    #[error("the store failed before and must be opened again: {cause}")]
     Poisoned {
         /// The first failure.
         #[source]

@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod egress;
+mod endurance;
 mod epochs;
 mod leases;
 mod limits;
@@ -10,5 +11,7 @@ mod logprobs;
 mod receipts;
 mod recomputers;
 mod refusals;
+mod request_log;
 mod retries;
 mod smuggling;
+mod stego;

@@ -11,11 +11,18 @@ use gateway::store::{Disk, FolderDisk, StoreError};
 pub(crate) struct BreakableDisk {
     folder: FolderDisk,
     is_broken: Arc<AtomicBool>,
+    is_full: Arc<AtomicBool>,
+    /// The last room was given to half a write.
+    has_last_half: bool,
 }
 
 impl BreakableDisk {
-    pub(crate) fn open(path: &Path, is_broken: Arc<AtomicBool>) -> Result<Self, StoreError> {
-        Ok(Self { folder: FolderDisk::open(path)?, is_broken })
+    pub(crate) fn open(
+        path: &Path,
+        is_broken: Arc<AtomicBool>,
+        is_full: Arc<AtomicBool>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self { folder: FolderDisk::open(path)?, is_broken, is_full, has_last_half: false })
     }
 
     fn check(&self) -> io::Result<()> {
@@ -39,12 +46,22 @@ impl Disk for BreakableDisk {
 
     fn create(&mut self, name: &str) -> io::Result<()> {
         self.check()?;
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.folder.create(name)
     }
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<usize> {
         self.check()?;
-        self.folder.append(name, bytes)
+        if !self.is_full.load(Ordering::SeqCst) {
+            return self.folder.append(name, bytes);
+        }
+        // As a disk gets full: what still fits is written, and then nothing is.
+        if std::mem::replace(&mut self.has_last_half, true) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.folder.append(name, &bytes[..bytes.len().div_ceil(2)])
     }
 
     fn rewrite(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -121,7 +121,12 @@ pub(crate) async fn metric(address: SocketAddr, name: &str) -> u64 {
 
 impl Client {
     pub(crate) async fn new(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+        Self::maybe(address).await.unwrap()
+    }
+
+    /// A connection, if somebody listens.
+    pub(crate) async fn maybe(address: SocketAddr) -> Option<Self> {
+        Some(Self { stream: TcpStream::connect(address).await.ok()?, buffer: Vec::new() })
     }
 
     /// Connects and sends.

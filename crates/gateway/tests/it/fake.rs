@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use gateway::access::{Access, AccessRules, Timeouts};
 use gateway::api_keys::{ApiKey, ApiKeys, KeyDigest};
+use gateway::body::ALL_BODIES_BYTES;
 use gateway::entropy::EntropyError;
 use gateway::governor::GovernorPolicy;
 use gateway::http::router;
@@ -248,6 +249,11 @@ pub(crate) fn fingerprint() -> LogitFingerprint {
 }
 
 impl FakeServer {
+    /// In the place of one that somebody took away.
+    pub(crate) fn nowhere() -> Self {
+        Self { stream: UnixStream::pair().unwrap().0, weights: Vec::new() }
+    }
+
     /// The next message, whatever it is; `None` after the last one.
     pub(crate) async fn read(&mut self) -> Option<ToServer> {
         let mut length = [0; 4];
@@ -440,6 +446,8 @@ pub(crate) struct Setup {
     pub(crate) keys: Vec<(&'static str, Rates)>,
     pub(crate) timeouts: Timeouts,
     pub(crate) connections_max: usize,
+    /// For all bodies together.
+    pub(crate) body_room_bytes: usize,
 }
 
 impl Default for Setup {
@@ -455,6 +463,7 @@ impl Default for Setup {
             keys: Vec::new(),
             timeouts: Timeouts { head: FOREVER, body_idle: FOREVER, body_total: FOREVER },
             connections_max: 1000,
+            body_room_bytes: ALL_BODIES_BYTES,
         }
     }
 }
@@ -473,12 +482,15 @@ pub(crate) struct Gateway {
     pub(crate) link: Link,
     /// Makes all writes of the log fail.
     pub(crate) disk_is_broken: Arc<AtomicBool>,
-    folder: TempDir,
+    /// Lets half a write through, and then none.
+    pub(crate) disk_is_full: Arc<AtomicBool>,
+    folder: PathBuf,
+    _temporary: Option<TempDir>,
 }
 
-const STORE: StoreOptions =
-    StoreOptions { segment_bytes: 1 << 20, segments_max: 4, pending_bytes_max: 1 << 20 };
-const STORE_KEY: [u8; 32] = [8; 32];
+pub(crate) const STORE: StoreOptions =
+    StoreOptions { segment_bytes: 1 << 20, segments_max: 16, pending_bytes_max: 1 << 20 };
+pub(crate) const STORE_KEY: [u8; 32] = [8; 32];
 /// Below one group, so that a gateway starts fast.
 const SMALL: usize = 5000;
 
@@ -487,7 +499,18 @@ impl Gateway {
     pub(crate) async fn new(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let weights = weights(SMALL);
-        let (link, server) = Link::start(&weights, &weights, limits(SMALL));
+        let link = Link::start(&weights, &weights, limits(SMALL));
+        let gateway = Self::on(folder.path(), setup, link).await;
+        Self { _temporary: Some(folder), ..gateway }
+    }
+
+    /// Starts one on a folder that outlives it. It leaves no process behind if it is killed itself.
+    pub(crate) async fn at(folder: &Path, setup: Setup) -> Self {
+        Self::on(folder, setup, Link::without_process(&weights(SMALL), limits(SMALL))).await
+    }
+
+    async fn on(folder: &Path, setup: Setup, (link, server): (Link, FakeServer)) -> Self {
+        let weights = weights(SMALL);
         let entry = entry(GroupTree::of(&weights).head);
         let config = ServiceConfig {
             tokenizer: open_tokenizer(&bundle(), &entry).unwrap(),
@@ -505,34 +528,40 @@ impl Gateway {
             egress: setup.egress,
             unverifiable: setup.unverifiable,
         };
-        let store = folder.path().join("log");
+        let store = folder.join("log");
         let (commands, mode) = (link.commands.clone(), link.mode.clone());
         let disk_is_broken = Arc::new(AtomicBool::new(false));
-        let broken = Arc::clone(&disk_is_broken);
+        let disk_is_full = Arc::new(AtomicBool::new(false));
+        let (broken, full) = (Arc::clone(&disk_is_broken), Arc::clone(&disk_is_full));
         let service = tokio::task::spawn_blocking(move || {
-            let disk = Box::new(BreakableDisk::open(&store, broken).unwrap());
+            let disk = Box::new(BreakableDisk::open(&store, broken, full).unwrap());
             let (store, _) = Store::open_on(disk, &StoreKey::from_bytes(STORE_KEY), STORE).unwrap();
             Service::start(config, Log::new(store).unwrap(), commands, mode).unwrap()
         });
         let service = service.await.unwrap();
-        let lease_path = folder.path().join("lease");
+        let lease_path = folder.join("lease");
+        // An earlier one that was killed has left its socket.
+        let _ = std::fs::remove_file(&lease_path);
         let leases = UnixListener::bind(&lease_path).unwrap();
         tokio::spawn(lease_server::serve(leases, Arc::clone(&service), 0));
         let mut other_lease_paths = Vec::new();
         for seat in 1..setup.recomputers.names.len() {
-            let path = folder.path().join(format!("lease-{seat}"));
+            let path = folder.join(format!("lease-{seat}"));
+            let _ = std::fs::remove_file(&path);
             tokio::spawn(lease_server::serve(UnixListener::bind(&path).unwrap(), Arc::clone(&service), seat));
             other_lease_paths.push(path);
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let keys = (!setup.keys.is_empty()).then(|| api_keys(&setup.keys));
-        let access = Access::new(AccessRules { keys, rates: Rates::default(), timeouts: setup.timeouts });
+        let rules = AccessRules { keys, rates: Rates::default(), timeouts: setup.timeouts };
+        let access = Access::with_room(rules, setup.body_room_bytes);
         let routes = router(Arc::clone(&service), Arc::clone(&access));
         let (stage, stages) = watch::channel(Stage::Open);
         let (with, under) = (Arc::clone(&service), Arc::clone(&access));
         let listening =
             tokio::spawn(listen::serve(listener, routes, with, under, setup.connections_max, stages));
+        let folder = folder.to_owned();
         Self {
             service,
             access,
@@ -544,26 +573,40 @@ impl Gateway {
             stage,
             listening,
             disk_is_broken,
+            disk_is_full,
             folder,
+            _temporary: None,
         }
     }
 
     /// Starts one, and brings its server up.
     pub(crate) async fn serving(setup: Setup) -> Self {
-        let mut gateway = Self::new(setup).await;
-        gateway.server.boot().await;
-        gateway.link.reaches(Mode::Serving).await;
-        gateway
+        Self::new(setup).await.booted().await
+    }
+
+    /// Brings its server up.
+    pub(crate) async fn booted(mut self) -> Self {
+        self.server.boot().await;
+        self.link.reaches(Mode::Serving).await;
+        self
+    }
+
+    /// A folder as a kill would leave it now.
+    pub(crate) fn copied(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::create_dir(copy.path().join("log")).unwrap();
+        for file in std::fs::read_dir(self.folder.join("log")).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), copy.path().join("log").join(file.file_name())).unwrap();
+        }
+        copy
     }
 
     /// What the log holds by now. Reads a copy, since the gateway keeps the log to itself.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let copy = tempfile::tempdir().unwrap();
-        for file in std::fs::read_dir(self.folder.path().join("log")).unwrap() {
-            let file = file.unwrap();
-            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
-        }
-        let (store, _) = Store::open(copy.path(), &StoreKey::from_bytes(STORE_KEY), STORE).unwrap();
+        let copy = self.copied();
+        let (store, _) =
+            Store::open(&copy.path().join("log"), &StoreKey::from_bytes(STORE_KEY), STORE).unwrap();
         let stored = store.iter_from(store.oldest()).map(Result::unwrap);
         stored.map(|stored| Record::decode(stored.kind, &stored.content).unwrap()).collect()
     }

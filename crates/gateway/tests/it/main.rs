@@ -3,8 +3,12 @@
 mod api;
 mod breakable_disk;
 mod client;
+mod clocks;
+mod crash;
 mod detection;
 mod fake;
+mod fuzz;
+mod lines;
 mod link;
 mod pass_through;
 mod store;

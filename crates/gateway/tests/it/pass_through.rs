@@ -15,6 +15,7 @@ use gateway::sampling::{AuditPolicy, PPB, audit_key_commitment};
 use gateway::store::{Store, StoreKey, StoreOptions};
 use protocol::receipt::{FinishCode, ReceiptMode, ResponseHasher, passed_request_digest};
 use protocol::{Receipt, SigningKey};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{CHAT, Client, Response, exchange, get, post, post_with};
 use crate::fake::{api_keys, soon};
+use crate::lines::Lines;
 
 const STORE: StoreOptions =
     StoreOptions { segment_bytes: 1 << 20, segments_max: 4, pending_bytes_max: 1 << 20 };
@@ -51,6 +53,11 @@ struct Passing {
 
 impl Passing {
     async fn new(then: Then, rules: AccessRules) -> Self {
+        Self::patient(then, rules, Duration::from_millis(300)).await
+    }
+
+    /// Waits so long for the upstream.
+    async fn patient(then: Then, rules: AccessRules, within: Duration) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = PassThroughConfig {
             upstream: upstream.local_addr().unwrap(),
@@ -59,8 +66,8 @@ impl Passing {
             audit_key: [3; 32],
             policy: AuditPolicy { rate_ppb: PPB / 2, floor_ppb: PPB / 2 },
             in_flight_max: 4,
-            head_within: Duration::from_millis(300),
-            idle_within: Duration::from_millis(300),
+            head_within: within,
+            idle_within: within,
         };
         let (read, requests) = mpsc::unbounded_channel();
         let (gone, left) = mpsc::unbounded_channel();
@@ -273,6 +280,23 @@ async fn a_client_that_leaves_ends_the_upstreams_work() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_before_the_answer_is_written_down() {
+    let within = Duration::from_secs(600);
+    // Before the upstream says anything, and within the head of its answer.
+    for said in ["", "HTTP/1.1 200 OK\r\ncontent-le"] {
+        let then = Then::Hang(said.as_bytes().to_vec());
+        let mut passing = Passing::patient(then, AccessRules::default(), within).await;
+        let client = Client::asking(passing.address, &post(CHAT, b"{}")).await;
+        passing.requests.recv().await.unwrap();
+        drop(client);
+        soon("the upstream's end", passing.left.recv()).await.unwrap();
+        let [passed] = &passing.end().await[..] else { unreachable!("one record") };
+        assert_eq!((passed.finish.as_str(), passed.response_bytes), ("reader_left", 0));
+        assert_eq!((passed.request_bytes, passed.response), (2, digest(b"")));
+    }
+}
+
+#[tokio::test]
 async fn ten_megabytes_pass_in_both_directions() {
     let body: Vec<u8> = (0..10_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut passing = Passing::open(Then::Close(with_length(&body))).await;
@@ -311,4 +335,21 @@ async fn smuggling_is_refused() {
     }
     assert!(passing.requests.try_recv().is_err());
     assert!(passing.end().await.is_empty());
+}
+
+#[tokio::test]
+async fn each_request_has_one_line_and_no_word_of_it() {
+    let lines = Lines::default();
+    let _guard = lines.collect();
+    let passing = Passing::open(Then::Close(with_length(b"SECRETANSWER"))).await;
+    let response = exchange(passing.address, &post("/v1/SECRETPATH", b"SECRETPROMPT")).await;
+    let tag = response.header("x-maxwell-receipt").unwrap().to_owned();
+    let too_long = format!("POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n");
+    assert_eq!(exchange(passing.address, too_long.as_bytes()).await.status, 413);
+    assert_eq!(passing.end().await.len(), 1);
+    let passed = json!({ "message": "passed through", "tag": tag, "request_bytes": 12, "bytes": 12, "finish": "delivered" });
+    let refused = json!({ "message": "refused", "status": 413, "reason": "body_too_large" });
+    let found = lines.requests();
+    assert!(found.len() == 2 && found.contains(&passed) && found.contains(&refused), "{found:?}");
+    assert!(!lines.text().contains("SECRET"), "{}", lines.text());
 }

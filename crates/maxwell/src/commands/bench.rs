@@ -7,6 +7,7 @@ mod gateway;
 mod limits;
 mod oracle;
 mod plot;
+mod proof;
 mod quality;
 mod replay;
 mod texts;
@@ -33,9 +34,10 @@ Examples:
   maxwell bench engine --runs 5
   maxwell bench gateway --alone
   maxwell bench replay --batch 8
+  maxwell bench proof --outputs 16,64,256
   maxwell bench audit
 
-All but replay and audit need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
+All but replay, audit and proof need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
 For quality and engine, set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
 
 /// One bench.
@@ -49,6 +51,8 @@ enum Bench {
     Replay(replay::ReplayArguments),
     /// Cost of checking a trace without multiplying a matrix, beside a replay
     Audit(audit::AuditArguments),
+    /// Proofs: seconds, bytes and memory over the number of tokens, beside writing and replaying them
+    Proof(proof::ProofArguments),
     /// What the gateway adds and how much it takes, beside nginx and LiteLLM
     Gateway(gateway::GatewayArguments),
 }
@@ -59,6 +63,7 @@ pub(crate) fn run(arguments: &BenchArguments, shell: &Shell) -> anyhow::Result<F
         Bench::Quality(arguments) => quality::run(arguments, shell),
         Bench::Engine(arguments) => engine::run(arguments, shell),
         Bench::Replay(arguments) => replay::run(arguments, shell),
+        Bench::Proof(arguments) => proof::run(arguments, shell),
         Bench::Audit(arguments) => audit::run(arguments, shell),
         Bench::Gateway(arguments) => gateway::run(arguments, shell),
     }

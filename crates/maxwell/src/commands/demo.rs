@@ -1,7 +1,8 @@
-//! `maxwell demo`: one honest claim and five cheats, judged one after the other. Never shows a verdict that the
-//! judge did not give on the claim's bytes.
+//! `maxwell demo`: one honest claim and five cheats, judged one after the other, and a proof of the honest one. Never shows a
+//! verdict that the judge did not give on the claim's bytes.
 
 mod cheats;
+mod proof;
 mod table;
 
 use std::fs;
@@ -55,7 +56,8 @@ Examples:
   maxwell demo
   maxwell demo --tokens 64 --json
 
-Exit code 0 only if the honest claim is accepted and all five cheats are rejected for the expected reason.";
+Exit code 0 only if the honest claim is accepted and all five cheats are rejected for the expected reason, and the honest
+claim's proof is accepted for it and rejected for another token.";
 
 /// Runs the command.
 pub(crate) fn run(arguments: &DemoArguments, shell: &Shell) -> anyhow::Result<Finished> {
@@ -97,8 +99,10 @@ pub(crate) fn run(arguments: &DemoArguments, shell: &Shell) -> anyhow::Result<Fi
     let (cheats, weight) = scene.cheats(file, &|what| shell.terminal.note(format_args!("cheat: {what}")))?;
     let rows = [honest].into_iter().chain(cheats).map(|case| judge(&engine, case));
     let rows = rows.collect::<anyhow::Result<Vec<Row>>>()?;
-    let shown = Shown { name: opened.display_name(), claim, figures, rows, weight };
-    let exit = if shown.rows.iter().all(|row| row.expected) { Exit::Ok } else { Exit::Error };
+    shell.terminal.note("proving the honest claim");
+    let proof = proof::shown(model, &claim);
+    let shown = Shown { name: opened.display_name(), claim, figures, rows, weight, proof };
+    let exit = if shown.is_as_expected() { Exit::Ok } else { Exit::Error };
     Ok(Finished { exit, json: shown.json(), text: table::readable(&shown) })
 }
 
@@ -132,6 +136,8 @@ struct Shown {
     figures: Figures,
     rows: Vec<Row>,
     weight: cheats::WeightCheat,
+    /// Or why there is none.
+    proof: Result<proof::Shown, verifier::Unprovable>,
 }
 
 /// Judges the case's bytes as they would come from elsewhere.
@@ -145,6 +151,11 @@ fn judge(engine: &Engine, case: Case) -> anyhow::Result<Row> {
 }
 
 impl Shown {
+    fn is_as_expected(&self) -> bool {
+        let is_proven = self.proof.as_ref().map_or(true, |proof| proof.as_expected);
+        is_proven && self.rows.iter().all(|row| row.expected)
+    }
+
     fn json(&self) -> Value {
         let row = |row: &Row| {
             json!({
@@ -171,7 +182,11 @@ impl Shown {
             "byte": self.weight.byte,
             "tokens_changed": self.weight.tokens_changed,
         });
-        json["ok"] = json!(self.rows.iter().all(|row| row.expected));
+        json["proof"] = match &self.proof {
+            Ok(proof) => proof.json(),
+            Err(reason) => json!({ "none": reason.to_string() }),
+        };
+        json["ok"] = json!(self.is_as_expected());
         json
     }
 }

@@ -20,8 +20,16 @@ fn one_claim_is_accepted_and_five_cheats_are_rejected() {
         [(&accept, &Value::Null)].into_iter().chain(reasons.iter().map(|reason| (&reject, reason))).collect();
     assert_eq!(seen, expected);
     assert!(cases.iter().all(|case| case["seconds"].is_number()));
+    assert_eq!(json["proof"]["as_expected"], true);
+    assert!(json["proof"]["security_bits"].as_u64() >= Some(100));
     let text = stage.run(&arguments).expect(0).stdout;
-    for words in ["honest claim", "truncated prompt", "Not shown: at temperature 0", "one step"] {
+    for words in [
+        "honest claim",
+        "truncated prompt",
+        "Not shown: at temperature 0",
+        "one step",
+        "Proof of the honest claim",
+    ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(!files(&stage.home()).iter().any(|file| file.ends_with(".claim")), "the demo cleans up");

@@ -14,6 +14,7 @@ mod home;
 mod inspect;
 mod page;
 mod program;
+mod prove;
 mod pull;
 mod real_model;
 mod route;

@@ -200,3 +200,32 @@ async fn a_failure_kills_though_it_cannot_be_recorded() {
     assert_eq!((gateway.service.backlog(), counted(&gateway)), (1, [0, 0, 0]));
     gateway.link.ends_killed(KillReason::Audit).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn findings_that_come_at_once_are_recorded_once() {
+    const CONNECTIONS: usize = 8;
+    // Leases run out at once, so everybody gets the same job.
+    let setup = Setup { recomputers: PanelPolicy::single(0, 64), ..Setup::default() };
+    let mut gateway = Gateway::serving(setup).await;
+    let mut recomputers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        recomputers.push(Recomputer::new(&gateway).await);
+    }
+    let mut expected = Vec::new();
+    for _ in 0..10 {
+        let tag = answer(&mut gateway).await;
+        expected.push((tag, Outcome::Pass));
+        for recomputer in &mut recomputers {
+            assert_eq!(recomputer.job().await, tag);
+        }
+        let mut findings = tokio::task::JoinSet::new();
+        for mut recomputer in recomputers.drain(..) {
+            findings.spawn(async move {
+                recomputer.done(tag, Outcome::Pass).await;
+                recomputer
+            });
+        }
+        recomputers = findings.join_all().await;
+    }
+    assert_eq!((judged(&gateway), counted(&gateway)), (expected, [10, 0, 0]));
+}

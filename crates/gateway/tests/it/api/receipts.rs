@@ -4,19 +4,25 @@
 use std::sync::atomic::Ordering;
 
 use gateway::access::Client as Asking;
+use gateway::history::History;
 use gateway::openai::Wanted;
+use gateway::panel::PanelPolicy;
+use gateway::record::Record;
+use gateway::sampling_audit::audit_log;
+use gateway::server_link::Command;
 use gateway::service::Body;
-use gateway::state::KillReason;
+use gateway::state::{KillReason, Mode};
+use protocol::link::{FromServer, ToServer};
 use protocol::receipt::{FinishCode, Receipt, ReceiptMode, request_digest, response_digest};
 use protocol::seed::derive_seed;
 use protocol::{Claim, FinishReason};
 use serde_json::json;
 
 use crate::client::{Client, Response, chat, events, exchange, get, text};
-use crate::fake::{END, Gateway, Setup, chat_ids, fingerprint, ids, soon};
+use crate::fake::{END, FakeServer, Gateway, Setup, chat_ids, fingerprint, ids, soon};
 
 /// The receipt of a request, as soon as there is one.
-async fn receipt(gateway: &Gateway, tag: u64) -> Receipt {
+pub(super) async fn receipt(gateway: &Gateway, tag: u64) -> Receipt {
     let path = format!("/v1/receipts/{tag:016x}");
     let waiting = async {
         loop {
@@ -147,8 +153,9 @@ async fn a_client_that_leaves_is_recorded_and_leased() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_a_word_leaves_nothing() {
+async fn a_client_that_leaves_before_a_word_has_no_receipt_and_a_record() {
     let mut gateway = Gateway::serving(Setup::default()).await;
+    let mut expected = Vec::new();
     for stream in [false, true] {
         let request = text("Hi", json!({ "stream": stream }));
         let client = Client::asking(gateway.address, &request).await;
@@ -161,8 +168,109 @@ async fn a_client_that_leaves_before_a_word_leaves_nothing() {
         };
         soon("the end of the request", gone).await;
         assert_eq!(get(gateway.address, &format!("/v1/receipts/{tag:016x}"), "").await.status, 404);
+        expected.push((tag, "reader_left".to_owned()));
     }
-    assert_eq!(gateway.service.lease(0), None);
+    assert_eq!((gateway.service.lease(0), dropped(&gateway)), (None, expected));
+}
+
+/// Requests without an answer, as the log has them.
+fn dropped(gateway: &Gateway) -> Vec<(u64, String)> {
+    let dropped = |record| {
+        let Record::Dropped(dropped) = record else { return None };
+        Some((dropped.tag, dropped.reason))
+    };
+    gateway.records().into_iter().filter_map(dropped).collect()
+}
+
+/// Tags of answers, as the log has them.
+fn answered(gateway: &Gateway) -> Vec<u64> {
+    let answered = |record| {
+        let Record::Answered(answered) = record else { return None };
+        Some(answered.tag)
+    };
+    gateway.records().into_iter().filter_map(answered).collect()
+}
+
+#[tokio::test]
+async fn a_record_of_no_answer_says_what_was_asked_and_what_the_client_got() {
+    let mut gateway = Gateway::serving(Setup::default()).await;
+    let mut client = Client::asking(gateway.address, &chat("Hi", json!({ "stream": true }))).await;
+    let asked = gateway.server.generate().await;
+    gateway.server.say(FromServer::Refused { tag: asked.tag }).await;
+    let response = client.response().await;
+    assert!(response.events()[1]["error"]["message"].as_str().unwrap().contains("no room"));
+    soon("the record", gateway.service.finish_answers()).await;
+    let records = gateway.records();
+    let Some(Record::Dropped(dropped)) = records.last() else { unreachable!("{records:?}") };
+    let request = request_digest(&asked.prompt_ids, &asked.settings, &asked.client_seed, &asked.nonce);
+    assert_eq!((dropped.tag, dropped.reason.as_str()), (asked.tag, "no_room"));
+    assert_eq!(dropped.request, *request.as_bytes());
+    assert_eq!(dropped.response, *response_digest(&response.body).as_bytes());
+}
+
+/// Clients that leave at any moment, a server that refuses some, and one that is killed in the end.
+#[tokio::test]
+async fn every_tag_ends_in_the_log_and_once() {
+    const CLIENTS: usize = 120;
+    let setup =
+        Setup { in_flight_max: CLIENTS, recomputers: PanelPolicy::single(600_000, 1000), ..Setup::default() };
+    let mut gateway = Gateway::serving(setup).await;
+    println!("seed 5");
+    let mut random = 5;
+    let mut load = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        let (address, yields) = (gateway.address, crate::crash::splitmix(&mut random) % 1000);
+        load.spawn(async move {
+            let mut client = Client::asking(address, &text("Hi", json!({ "stream": number % 2 == 0 }))).await;
+            let leaving = async {
+                // One half is patient.
+                for _ in 0..if number % 4 < 2 { yields } else { u64::MAX } {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                response = client.maybe_response() => drop(response),
+                () = leaving => {}
+            }
+        });
+    }
+    let mut server = std::mem::replace(&mut gateway.server, FakeServer::nowhere());
+    let serving = tokio::spawn(async move {
+        let mut served: u64 = 0;
+        while let Some(message) = server.next().await {
+            let ToServer::Generate { tag, .. } = message else { continue };
+            served += 1;
+            match served % 4 {
+                0 => server.say(FromServer::Refused { tag }).await,
+                1 => server.tokens(tag, &ids("x")).await,
+                _ => server.answer(tag, "yes").await,
+            }
+        }
+    });
+    // Patient ones that have a token and no end wait for it; the kill cuts them.
+    for _ in 0..CLIENTS / 2 {
+        soon("the end of a client", load.join_next()).await.unwrap().unwrap();
+    }
+    gateway.link.commands.send(Command::Kill(KillReason::Operator)).await.unwrap();
+    gateway.link.reaches(Mode::Killed(KillReason::Operator)).await;
+    while let Some(ended) = soon("the end of a client", load.join_next()).await {
+        ended.unwrap();
+    }
+    serving.await.unwrap();
+    soon("the last record", gateway.service.finish_answers()).await;
+    let requests = gateway.service.counters.requests.load(Ordering::Relaxed);
+    let mut tags: Vec<u64> = dropped(&gateway).into_iter().map(|(tag, _)| tag).collect();
+    tags.extend(answered(&gateway));
+    tags.sort_unstable();
+    let first = tags[0];
+    assert_eq!(tags, (first..first + requests).collect::<Vec<_>>());
+    let mut history = History::new();
+    (0..).zip(gateway.records()).for_each(|(at, record)| history.add(at, &record));
+    assert_eq!(audit_log(&history, &gateway.service.verifying_key(), true).unaccounted, 0);
+    let answers = gateway.service.counters.answers.load(Ordering::Relaxed);
+    println!("{requests} requests, {answers} answers, {} without one", requests - answers);
+    assert!(answers > 0 && answers < requests);
 }
 
 #[tokio::test]
@@ -203,13 +311,14 @@ async fn a_whole_answer_that_is_cut_by_a_kill_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_kill_before_a_word_leaves_nothing() {
+async fn a_kill_before_a_word_has_no_receipt_and_a_record() {
     let mut gateway = Gateway::serving(Setup::default()).await;
     let mut client = Client::asking(gateway.address, &text("Hi", json!({}))).await;
     let tag = gateway.server.generate().await.tag;
     gateway.server.write(&[0xff; 4]).await;
     assert_eq!(client.response().await.status, 502);
     assert_eq!(get(gateway.address, &format!("/v1/receipts/{tag:016x}"), "").await.status, 404);
+    assert_eq!(dropped(&gateway), [(tag, "server_killed".to_owned())]);
     gateway.link.ends_killed(KillReason::Message).await;
 }
 
@@ -225,7 +334,7 @@ async fn a_client_that_takes_nothing_is_taken_to_have_left() {
     assert_eq!(tag, started.tag);
     gateway.server.tokens(tag, &ids(&"x".repeat(100))).await;
     tokio::time::pause();
-    while gateway.server.read().await != Some(protocol::link::ToServer::Cancel { tag }) {}
+    while gateway.server.read().await != Some(ToServer::Cancel { tag }) {}
     tokio::time::resume();
     // It wakes up too late: what it gets is the beginning, and does not look like all of it.
     let mut body = Vec::new();

@@ -28,7 +28,16 @@ async fn paths_methods_and_models() {
         let response = get(gateway.address, path, "").await;
         assert_eq!((response.status, response.error().as_str()), (404, "there is no such path"), "{path}");
     }
-    assert_eq!(get(gateway.address, CHAT, "").await.status, 405);
+    for (path, allowed) in [(CHAT, "POST"), ("/health", "GET,HEAD")] {
+        let wrong = if path == CHAT {
+            get(gateway.address, path, "").await
+        } else {
+            exchange(gateway.address, &post(path, b"{}")).await
+        };
+        assert_eq!((wrong.status, wrong.header("allow")), (405, Some(allowed)));
+        assert_eq!(wrong.json()["error"]["type"], "invalid_request_error");
+        assert!(wrong.error().contains("method"), "{}", wrong.error());
+    }
     for path in [CHAT, COMPLETIONS] {
         let field = if path == CHAT { "messages" } else { "prompt" };
         let content = if path == CHAT { json!([{ "role": "user", "content": "x" }]) } else { json!("x") };

@@ -16,6 +16,7 @@ pub(super) fn readable(shown: &Shown) -> String {
     let _ = write_run(&mut out, shown);
     let _ = write_table(&mut out, shown);
     let _ = write_meaning(&mut out, shown);
+    let _ = write_proof(&mut out, shown);
     out.trim_end().to_owned()
 }
 
@@ -55,6 +56,27 @@ fn write_table(out: &mut String, shown: &Shown) -> std::fmt::Result {
         writeln!(out, "{:<26} {verdict:<8} {reason:<18} {position:>8} {:>8.2}{mark}", row.name, row.seconds)?;
     }
     Ok(())
+}
+
+fn write_proof(out: &mut String, shown: &Shown) -> std::fmt::Result {
+    match &shown.proof {
+        Ok(proof) => {
+            writeln!(
+                out,
+                "\nProof of the honest claim: {} bytes in {:.2} s; verified in {:.3} s without running the model, error",
+                crate::output::grouped(proof.bytes as u64),
+                proof.prove_seconds,
+                proof.verify_seconds
+            )?;
+            let end = if proof.as_expected { "" } else { "  NOT AS EXPECTED" };
+            writeln!(
+                out,
+                "at most 2^-{}. For a claim with its last token changed it is rejected.{end}",
+                proof.security_bits
+            )
+        }
+        Err(reason) => writeln!(out, "\nNo proof of the honest claim: {reason}."),
+    }
 }
 
 fn write_meaning(out: &mut String, shown: &Shown) -> std::fmt::Result {

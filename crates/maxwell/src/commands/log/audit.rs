@@ -99,12 +99,20 @@ fn of_log(report: &LogReport) -> Finished {
     let is_checked = report.is_revealed && report.unchecked == 0;
     let mut json = counted(&report.counts, report.waiting, report.is_revealed, &findings);
     json["unchecked"] = report.unchecked.into();
+    json["unaccounted"] = report.unaccounted.into();
     json["epochs"] = report.epochs.iter().map(epoch_json).collect();
     let mut finished = finished(&report.counts, report.waiting, is_checked, &findings, json);
     if report.unchecked > 0 {
         finished.text.push_str(&format!(
             "\n{} answers are of an epoch whose beginning the log does not keep any more",
             report.unchecked
+        ));
+    }
+    if report.unaccounted > 0 {
+        finished.text.push_str(&format!(
+            "\n{} requests are in no record: they run, or ran when the gateway crashed; if it did not, answers were \
+             not written down",
+            report.unaccounted
         ));
     }
     finished

@@ -2,6 +2,10 @@
 
 use super::*;
 
+#[expect(unreachable_pub, reason = "for the fuzz targets it is part of a crate")]
+#[path = "../../../../../../fuzz/entries/mutate.rs"]
+mod mutate;
+
 const LEAST: &str = r#"
 model = "m"
 weights = "m.gguf"
@@ -161,4 +165,30 @@ fn only_keys_limits_and_timeouts_change_while_it_runs() {
     let other = Config::parse(&LEAST.replace("100000", "99999").replace("\"a.pub\"", "\"c.pub\"")).unwrap();
     let error = old.check_change(&other).expect_err("two fields").to_string();
     assert!(error.contains("audit.rate_ppm") && error.contains("whitelist.parties"), "{error}");
+}
+
+/// What the fuzz targets do to the parsers of the gateway; this one is in no library that they could link.
+#[test]
+fn any_text_is_an_error_or_a_configuration_that_can_be_written_down() {
+    const SEED: u64 = 2026;
+    let long = "[recomputers]\nnames = [\"north\", \"south\"]\nsecond_ppm = 5\n[limits]\nrequests_per_minute = 5\n\
+        [timeouts]\nhead_ms = 7\n[capacity]\nin_flight_max = 3\n[server]\ncommand = [\"a\", \"b\"]\n";
+    let seeds = [LEAST.to_owned(), format!("address = \"127.0.0.1:1\"\n{LEAST}{long}")];
+    let seeds = seeds.map(|seed| seed.into_bytes());
+    let parse = |bytes: &[u8]| Config::parse(&String::from_utf8_lossy(bytes));
+    assert!(seeds.iter().all(|seed| parse(seed).is_ok()));
+    let mut accepted = 0;
+    for number in 0..20_000 {
+        let input = mutate::mutated(&mut (SEED ^ number << 20), &seeds);
+        let Ok(config) = parse(&input) else { continue };
+        accepted += 1;
+        let context = || format!("seed {SEED}, input {number}: {}", String::from_utf8_lossy(&input));
+        // Nothing that is accepted panics when it is used, and all of it is in its JSON.
+        let _ = (config.policy(), config.timeouts(), config.governor(), config.panel([1; 32]));
+        assert!(config.whitelist.parties.len() == 2 && config.audit.rate_ppm.get() <= PPM, "{}", context());
+        let json = serde_json::to_value(&config).unwrap();
+        assert_eq!(serde_json::from_value::<Config>(json).unwrap(), config, "{}", context());
+    }
+    println!("20000 changed configurations from seed {SEED}, {accepted} accepted");
+    assert!((100..15_000).contains(&accepted), "{accepted}");
 }

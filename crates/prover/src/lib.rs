@@ -1,0 +1,23 @@
+//! Makes proofs of inference: runs the claim's tokens, commits to the trace, and computes every message of the protocol, whose steps
+//! are the verifier's. Never decides whether a proof holds.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`prove`] | a proof from model and claim |
+//! | [`trace`] | the execution as integers |
+//! | [`leaves`] | looked-up values: counts and trees |
+//! | [`columns`] | the columns of every sumcheck |
+//! | [`merge`] | the sumcheck over all claims about the trace |
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an arm names the operations that are special; all others take the common way"
+)]
+
+pub mod columns;
+pub mod leaves;
+pub mod merge;
+pub mod prove;
+pub mod trace;
+
+pub use self::prove::{Phase, prove};

@@ -1,0 +1,95 @@
+//! The sumcheck over all claims about the stream; see `verifier::merge`. Each claim keeps its own range of groups, which shrinks by half
+//! in every round.
+
+use proof_system::field::Ext;
+use proof_system::kernels::Isa;
+use proof_system::sumcheck::next_claim;
+use proof_system::transcript::Transcript;
+use rayon::prelude::*;
+
+use crate::columns::combine_tall;
+
+/// A claim's weights and values from its first group on.
+pub struct Term {
+    first: usize,
+    weights: Vec<Ext>,
+    values: Vec<Ext>,
+}
+
+impl Term {
+    /// Weights times `factor`, and the stream's groups folded over lanes.
+    #[must_use]
+    pub fn new(first: usize, weights: &[Ext], values: Vec<Ext>, factor: Ext) -> Self {
+        Self { first, weights: weights.iter().map(|w| *w * factor).collect(), values }
+    }
+
+    /// Whole pairs: what lies outside is zero.
+    fn align(&mut self) {
+        if self.first % 2 == 1 {
+            self.first -= 1;
+            self.weights.insert(0, Ext::ZERO);
+            self.values.insert(0, Ext::ZERO);
+        }
+        if self.weights.len() % 2 == 1 {
+            self.weights.push(Ext::ZERO);
+            self.values.push(Ext::ZERO);
+        }
+    }
+
+    fn message(&self) -> [Ext; 2] {
+        let pairs = self.weights.as_chunks::<2>().0.iter().zip(self.values.as_chunks::<2>().0);
+        pairs.fold([Ext::ZERO; 2], |[zero, leading], ([w0, w1], [v0, v1])| {
+            [zero + *w0 * *v0, leading + (*w1 - *w0) * (*v1 - *v0)]
+        })
+    }
+
+    fn fold(&mut self, x: Ext) {
+        for column in [&mut self.weights, &mut self.values] {
+            let half = column.len() / 2;
+            for i in 0..half {
+                let (low, high) = (column[2 * i], column[2 * i + 1]);
+                column[i] = low + x * (high - low);
+            }
+            column.truncate(half);
+        }
+        self.first /= 2;
+    }
+}
+
+/// Messages, point (the most significant variable first), and the values of all ranges there.
+pub fn prove(
+    mut terms: Vec<Term>,
+    variables: usize,
+    mut claim: Ext,
+    transcript: &mut Transcript,
+) -> (Vec<[Ext; 2]>, Vec<Ext>, Vec<Ext>) {
+    let (mut messages, mut point) = (Vec::new(), Vec::new());
+    for _ in 0..variables {
+        let add = |a: [Ext; 2], b: [Ext; 2]| [a[0] + b[0], a[1] + b[1]];
+        let message = terms
+            .par_iter_mut()
+            .map(|term| {
+                term.align();
+                term.message()
+            })
+            .reduce(|| [Ext::ZERO; 2], add);
+        let (x, next) = next_claim(message, claim, transcript);
+        messages.push(message);
+        point.push(x);
+        claim = next;
+        terms.par_iter_mut().for_each(|term| term.fold(x));
+    }
+    point.reverse();
+    let values = terms.iter().map(|term| term.values.first().copied().unwrap_or_default()).collect();
+    (messages, point, values)
+}
+
+/// (interval, lane): the stream's lanes, summed over the interval's groups with these weights.
+pub fn interval_lanes(isa: Isa, stream: &[i32], lanes: usize, ends: &[usize], weights: &[Ext]) -> Vec<Ext> {
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let ranges: Vec<(usize, usize)> = starts.zip(ends.iter().copied()).collect();
+    let sum = |(start, end): &(usize, usize)| {
+        combine_tall(isa, &stream[start * lanes..end * lanes], lanes, &weights[*start..*end])
+    };
+    ranges.par_iter().map(sum).collect::<Vec<_>>().concat()
+}

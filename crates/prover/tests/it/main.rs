@@ -1,0 +1,6 @@
+//! Integration tests of `prover` and `verifier` through their public items.
+
+mod cheats;
+mod honest;
+mod tamper;
+mod world;

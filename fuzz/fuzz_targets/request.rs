@@ -1,0 +1,8 @@
+//! Any body as a request to either endpoint. The promises are in `entries`.
+#![no_main]
+
+use std::hint::black_box;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    black_box((entries::entry("request").run)(data));
+});
