@@ -63,7 +63,9 @@ impl Events {
     }
 
     fn next(&mut self) -> Value {
+        let began = Instant::now();
         loop {
+            assert!(began.elapsed() < WAIT, "nothing happens");
             if let Some(data) = self.line().strip_prefix("data: ") {
                 return serde_json::from_str(data).unwrap();
             }
@@ -174,10 +176,20 @@ fn event_streams_are_limited() {
 fn an_alarm_is_shown_until_the_page_is_closed() {
     let mut up = Up::start(&["--cheat", "tamper"]);
     let mut events = up.events();
-    up.ask();
-    let killed = events.until(|event| event["status"]["killed"] == "audit");
+    // The nonce is drawn: an answer may end before the token that is changed, and is then an honest one.
+    let mut asked = 0;
+    let killed = loop {
+        assert!(asked < 20, "20 answers in a row that end at once");
+        up.ask();
+        asked += 1;
+        let judged = events
+            .until(|event| event["status"]["killed"] == "audit" || event["status"]["pass"] == json!(asked));
+        if judged["status"]["killed"] == "audit" {
+            break judged;
+        }
+    };
     assert_eq!(killed["status"]["alarm"]["reason"], "output_token");
-    assert_eq!(killed["status"]["recent"][0]["position"], 2);
+    assert!(killed["status"]["recent"][0]["position"].as_u64() >= Some(2), "{killed}");
     let alarm = &killed["view"]["alarm"];
     assert_eq!(alarm["headline"], "ALARM: an answer is not what the model gives");
     let (_, html) = up.0.get("/");
