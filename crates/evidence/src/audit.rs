@@ -26,8 +26,9 @@ use crate::field::CheckField;
 use crate::freivalds::Prepared;
 use crate::replay::{Computed, Feed, Replayed, after_replay, before_replay, computed_at};
 
-mod attention;
-mod rules;
+pub(crate) mod attention;
+pub(crate) mod elementwise;
+pub(crate) mod rules;
 mod run;
 mod token;
 
@@ -86,7 +87,7 @@ pub fn transcript(model: &Model, claim: &Claim) -> (Vec<u32>, usize) {
 /// A model as an auditor needs it: with the constants and tables of everything that is redone. No packed weights.
 pub struct AuditModel {
     model: Arc<Model>,
-    rules: Rules,
+    pub(crate) rules: Rules,
     sampler: TokenSampler,
 }
 

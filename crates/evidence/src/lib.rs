@@ -6,6 +6,7 @@ mod error;
 pub mod field;
 pub mod freivalds;
 pub mod ladder;
+pub mod recompute;
 pub mod replay;
 pub mod trace;
 

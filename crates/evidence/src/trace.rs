@@ -1,8 +1,8 @@
 //! The commitment to an execution trace: a tree over (chunk of tokens, block, operation), token first, whose root goes
 //! into the claim. Nothing here may believe a number: it only says that it is the one that was committed to.
 //!
-//! A leaf's content is the blake3 hash (derive_key in [`LEAF_CONTEXT`]) of its place and its numbers; the tree above is
-//! that of RFC 6962. How many leaves there are follows from the claim and the model, never from a prover.
+//! A leaf's content is the blake3 hash of its place and of the tiles of its numbers: see [`tile`]; the tree above is that
+//! of RFC 6962. How many leaves there are follows from the claim and the model, never from a prover.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,7 @@ use crate::audit::transcript;
 mod opening;
 #[cfg(test)]
 mod tests;
+pub mod tile;
 
 pub use self::opening::{MAX_OPENING_BYTES, Opening, OpeningError};
 
@@ -26,8 +27,6 @@ pub use self::opening::{MAX_OPENING_BYTES, Opening, OpeningError};
 pub const LEAF_TOKENS: usize = 4;
 /// Tokens of a trace in memory at once; a multiple of [`LEAF_TOKENS`].
 const COMMIT_TOKENS: usize = 32;
-/// blake3 `derive_key` context of a leaf.
-pub const LEAF_CONTEXT: &str = "maxwell 2026-11 trace leaf v1";
 
 /// The size of a trace's tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

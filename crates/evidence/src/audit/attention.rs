@@ -93,7 +93,7 @@ impl<F: CheckField> HeadState<F> {
 }
 
 /// Softmax weights, as `model::ops::softmax`, and their sum.
-pub(super) fn softmax(scores: &[i64], shift: i32, table: &[u32], weights: &mut Vec<i32>) -> i64 {
+pub(crate) fn softmax(scores: &[i64], shift: i32, table: &[u32], weights: &mut Vec<i32>) -> i64 {
     let max = scores.iter().copied().max().unwrap_or(0);
     weights.clear();
     let mut sum = 0;

@@ -14,46 +14,46 @@ use model::tables::{self, ROTATION_BITS, RotationTable, SOFTMAX_STEP_BITS};
 use model::weights::Vector;
 
 /// Of a whole model.
-pub(super) struct Rules {
-    pub(super) blocks: Vec<BlockRules>,
-    pub(super) output_norm: Norm,
+pub(crate) struct Rules {
+    pub(crate) blocks: Vec<BlockRules>,
+    pub(crate) output_norm: Norm,
     softmax: [Vec<u32>; 2],
     activations: BTreeMap<i32, Vec<i16>>,
     rotations: BTreeMap<RotationKind, RotationTable>,
 }
 
 /// Of one block.
-pub(super) struct BlockRules {
-    pub(super) attn_norm: Norm,
-    pub(super) query: HeadRules,
-    pub(super) key: HeadRules,
-    pub(super) value_bias: Option<Vec<i64>>,
-    pub(super) value_shift: i32,
-    pub(super) score_shift: i32,
-    pub(super) window: Option<u32>,
-    pub(super) output_shift: i32,
-    pub(super) post_attn_norm: Option<Norm>,
-    pub(super) ffn_norm: Norm,
+pub(crate) struct BlockRules {
+    pub(crate) attn_norm: Norm,
+    pub(crate) query: HeadRules,
+    pub(crate) key: HeadRules,
+    pub(crate) value_bias: Option<Vec<i64>>,
+    pub(crate) value_shift: i32,
+    pub(crate) score_shift: i32,
+    pub(crate) window: Option<u32>,
+    pub(crate) output_shift: i32,
+    pub(crate) post_attn_norm: Option<Norm>,
+    pub(crate) ffn_norm: Norm,
     gate_exponent: i32,
     gate_shift: i32,
     gate_limit_bits: u32,
     product_shift: i32,
-    pub(super) down_shift: i32,
-    pub(super) post_ffn_norm: Option<Norm>,
+    pub(crate) down_shift: i32,
+    pub(crate) post_ffn_norm: Option<Norm>,
 }
 
 /// From accumulators to queries or keys.
-pub(super) struct HeadRules {
-    pub(super) bias: Option<Vec<i64>>,
+pub(crate) struct HeadRules {
+    pub(crate) bias: Option<Vec<i64>>,
     /// The shift before the norm of each head, and the norm.
-    pub(super) norm: Option<(i32, Norm)>,
-    pub(super) shift: i32,
-    pub(super) rotation: RotationKind,
+    pub(crate) norm: Option<(i32, Norm)>,
+    pub(crate) shift: i32,
+    pub(crate) rotation: RotationKind,
 }
 
 impl Rules {
     /// For sequences of at most `positions` tokens.
-    pub(super) fn new(model: &Model, positions: usize) -> Self {
+    pub(crate) fn new(model: &Model, positions: usize) -> Self {
         let blocks: Vec<BlockRules> =
             (0..model.tensors.blocks.len()).map(|block| BlockRules::new(model, block)).collect();
         let gates: BTreeMap<i32, ()> = blocks.iter().map(|block| (block.gate_exponent, ())).collect();
@@ -70,15 +70,15 @@ impl Rules {
         }
     }
 
-    pub(super) fn softmax(&self, keys: usize) -> &[u32] {
+    pub(crate) fn softmax(&self, keys: usize) -> &[u32] {
         &self.softmax[usize::from(keys > tables::SHORT_CONTEXT)]
     }
 
-    pub(super) fn rotation(&self, kind: RotationKind, position: usize) -> &[[i16; 2]] {
+    pub(crate) fn rotation(&self, kind: RotationKind, position: usize) -> &[[i16; 2]] {
         self.rotations[&kind].position(position)
     }
 
-    pub(super) fn gate(&self, block: &BlockRules) -> GateRule<'_> {
+    pub(crate) fn gate(&self, block: &BlockRules) -> GateRule<'_> {
         GateRule {
             table: &self.activations[&block.gate_exponent],
             gate_shift: block.gate_shift,

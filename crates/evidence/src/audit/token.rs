@@ -1,29 +1,18 @@
 //! One token in one block: lengths, bounds, products, and everything between them redone. Gives the place at which it
 //! stops, never a repaired number.
 
-use engine::ops::attention::divide;
-use engine::ops::hadamard::gated_product;
-use engine::ops::requantize::requantize;
-use engine::ops::residual;
-use engine::ops::rms_norm::Norm;
-use engine::ops::rope::rotate_requantize;
 use engine::trace::{OperationTrace, width};
 use model::Model;
-use model::ops::attention::{divide_round, first_key};
-use model::ops::requantize::{ACTIVATION_LIMIT_BITS, RESIDUAL_LIMIT_BITS};
+use model::ops::requantize::RESIDUAL_LIMIT_BITS;
 use model::weights::Weights;
 use protocol::trace::{TraceFault, TraceOperation, TracePlace};
 
 use super::attention::{HeadState, KeyPart, Seen, softmax};
-use super::rules::{HeadRules, Rules};
+use super::elementwise::{apply, keys_of, quotients, score_bits, weighted_bits};
+use super::rules::Rules;
 use super::{TraceEnd, number};
 use crate::field::CheckField;
 use crate::freivalds::{Group, Prepared, Vectors};
-
-/// Magnitude bits of a softmax weight, of values, and of activations.
-const SOFTMAX_BITS: u32 = 15;
-/// Values up to this magnitude go through `divide`.
-const NARROW: i32 = i16::MAX as i32;
 
 /// A position on its way through the blocks.
 pub(super) struct Row<F: CheckField> {
@@ -69,12 +58,10 @@ impl<F: CheckField> TokenAudit<'_, F> {
             [&tensors.q, &tensors.k, &tensors.v],
             &normed,
         )?;
-        row.query = self.rotated(&rules.query, q)?;
-        let key = self.rotated(&rules.key, k)?;
-        let mut value = vec![0; v.len()];
-        let biased = with_bias(v, rules.value_bias.as_deref());
-        let in_range = requantize(&biased, rules.value_shift, ACTIVATION_LIMIT_BITS, &mut value);
-        self.in_range(in_range)?;
+        let rotated = |head, acc| self.rules.rotated(self.model, head, self.position, acc);
+        row.query = self.in_range(rotated(&rules.query, q))?;
+        let key = self.in_range(rotated(&rules.key, k))?;
+        let value = self.in_range(rules.values(v))?;
         let pairs = heads.iter().zip(key.chunks_exact(dim).zip(value.chunks_exact(dim)));
         row.parts = pairs.map(|(head, (key, value))| head.part(self.position, key, value)).collect();
         Ok(())
@@ -87,7 +74,7 @@ impl<F: CheckField> TokenAudit<'_, F> {
         let attended = self.attend(row, heads)?;
         let group = |group| self.prepared.group(self.block, group);
         let [o] = self.products(group(Group::Output), [TraceOperation::Output], [&tensors.o], &attended)?;
-        self.add(row, o, rules.output_shift, rules.post_attn_norm.as_ref())?;
+        self.in_range(rules.add_output(&mut row.x, o))?;
         let normed = apply(&rules.ffn_norm, &row.x);
         let [gate, up] = self.products(
             group(Group::Gate),
@@ -95,11 +82,9 @@ impl<F: CheckField> TokenAudit<'_, F> {
             [&tensors.gate, &tensors.up],
             &normed,
         )?;
-        let mut gated = vec![0; gate.len()];
-        let in_range = gated_product(gate, up, self.rules.gate(rules), &mut gated);
-        self.in_range(in_range)?;
+        let gated = self.in_range(self.rules.gated(rules, gate, up))?;
         let [down] = self.products(group(Group::Down), [TraceOperation::Down], [&tensors.down], &gated)?;
-        self.add(row, down, rules.down_shift, rules.post_ffn_norm.as_ref())
+        self.in_range(rules.add_down(&mut row.x, down))
     }
 
     /// Behind the last block: the residual, and the logits where they are wanted.
@@ -133,34 +118,15 @@ impl<F: CheckField> TokenAudit<'_, F> {
         if is_same { Ok(()) } else { Err(self.fault(TraceOperation::Residual, TraceFault::Carried)) }
     }
 
-    fn rotated(&self, rules: &HeadRules, acc: &[i64]) -> Result<Vec<i32>, Stop> {
-        let (dim, style) = (self.model.config.head_dim as usize, self.model.config.rope_style);
-        let mut acc = with_bias(acc, rules.bias.as_deref());
-        let mut out = vec![0; acc.len()];
-        if let Some((shift, norm)) = &rules.norm {
-            self.in_range(requantize(&acc, *shift, ACTIVATION_LIMIT_BITS, &mut out))?;
-            for (acc, raw) in acc.chunks_exact_mut(dim).zip(out.chunks_exact(dim)) {
-                norm.apply(raw, acc, |v| v);
-            }
-        }
-        let rotation = self.rules.rotation(rules.rotation, self.position);
-        let in_range = rotate_requantize(&acc, rotation, style, rules.shift, ACTIVATION_LIMIT_BITS, &mut out);
-        self.in_range(in_range)?;
-        Ok(out)
-    }
-
     fn attend(&self, row: &Row<F>, states: &[HeadState<F>]) -> Result<Vec<i32>, Stop> {
         let (config, rules) = (&self.model.config, &self.rules.blocks[self.block]);
         let (dim, heads) = (config.head_dim as usize, config.heads as usize);
         let group = heads / config.kv_heads as usize;
-        let keys = (first_key(self.position, rules.window), self.position + 1);
+        let keys = keys_of(rules, self.position);
         let count = keys.1 - keys.0;
-        let dim_bits = 32 - config.head_dim.leading_zeros();
-        let context_bits = 32 - config.context.leading_zeros();
         let scores = self.row(TraceOperation::Scores)?;
-        self.bound(TraceOperation::Scores, scores, 2 * ACTIVATION_LIMIT_BITS + dim_bits)?;
+        self.bound(TraceOperation::Scores, scores, score_bits(config))?;
         let weighted = self.row(TraceOperation::Weighted)?;
-        let weighted_bits = SOFTMAX_BITS + ACTIVATION_LIMIT_BITS + context_bits;
         let table = self.rules.softmax(count);
         let mut weights = Vec::with_capacity(count);
         let mut out = vec![0; row.query.len()];
@@ -174,7 +140,7 @@ impl<F: CheckField> TokenAudit<'_, F> {
         if !(0..heads).all(|head| states[head / group].scores_fit(seen(head))) {
             return Err(self.fault(TraceOperation::Scores, TraceFault::Product));
         }
-        self.bound(TraceOperation::Weighted, weighted, weighted_bits)?;
+        self.bound(TraceOperation::Weighted, weighted, weighted_bits(config))?;
         for (head, out) in out.chunks_exact_mut(dim).enumerate() {
             let seen = seen(head);
             let sum = softmax(seen.scores, rules.score_shift, table, &mut weights);
@@ -184,16 +150,6 @@ impl<F: CheckField> TokenAudit<'_, F> {
             quotients(seen.weighted, sum, out);
         }
         Ok(out)
-    }
-
-    /// `x += acc`, through a norm if there is one.
-    fn add(&self, row: &mut Row<F>, acc: &[i64], shift: i32, post: Option<&Norm>) -> Result<(), Stop> {
-        let Some(norm) = post else { return self.in_range(residual::add(&mut row.x, acc, shift)) };
-        let mut raw = vec![0; acc.len()];
-        self.in_range(requantize(acc, shift, RESIDUAL_LIMIT_BITS, &mut raw))?;
-        let mut normed = vec![0; acc.len()];
-        norm.apply(&raw, &mut normed, |v| v);
-        self.in_range(residual::add(&mut row.x, &normed, 0))
     }
 
     /// Checks that the recorded numbers are the products of the matrices with `x`, and gives them.
@@ -243,27 +199,13 @@ impl<F: CheckField> TokenAudit<'_, F> {
         if is_below { Ok(()) } else { Err(self.fault(operation, TraceFault::Bound)) }
     }
 
-    fn in_range(&self, is_in_range: bool) -> Result<(), Stop> {
-        if is_in_range { Ok(()) } else { Err((self.position, TraceEnd::OutOfRange)) }
+    fn in_range<T>(&self, value: Option<T>) -> Result<T, Stop> {
+        value.ok_or((self.position, TraceEnd::OutOfRange))
     }
 
     fn fault(&self, operation: TraceOperation, fault: TraceFault) -> Stop {
         let place = TracePlace { position: number(self.position), block: number(self.block), operation };
         (self.position, TraceEnd::Fault(place, fault))
-    }
-}
-
-fn apply(norm: &Norm, x: &[i32]) -> Vec<i32> {
-    let mut out = vec![0; x.len()];
-    // `output_exponent` leaves no value beyond 16 bits.
-    norm.apply(x, &mut out, |v| v as i32);
-    out
-}
-
-fn with_bias(acc: &[i64], bias: Option<&[i64]>) -> Vec<i64> {
-    match bias {
-        Some(bias) => acc.iter().zip(bias).map(|(acc, bias)| acc + bias).collect(),
-        None => acc.to_vec(),
     }
 }
 
@@ -274,16 +216,4 @@ fn is_product(weights: &Weights, x: &[i32], found: &[i64]) -> bool {
         weights.row(number(r), &mut row);
         row.iter().zip(x).map(|(w, x)| w * i64::from(*x)).sum::<i64>() == *found
     })
-}
-
-/// `divide_round` of all sums; their magnitude is that of the values times `sum`.
-fn quotients(weighted: &[i64], sum: i64, out: &mut [i32]) {
-    let largest = weighted.iter().fold(0, |all: u64, n| all | n.unsigned_abs());
-    if i128::from(largest) <= i128::from(sum) * i128::from(NARROW) {
-        divide(weighted, sum.unsigned_abs(), out);
-    } else {
-        for (out, n) in out.iter_mut().zip(weighted) {
-            *out = divide_round(*n, sum) as i32;
-        }
-    }
 }

@@ -10,12 +10,11 @@ use protocol::TraceRoot;
 use protocol::id::{ID_BYTES, MerkleHash};
 use protocol::merkle::{self, MAX_PATH_HASHES, MerkleReason};
 
-use super::{LEAF_CONTEXT, LEAF_TOKENS, LeafPlace, TraceShape};
+use super::tile::{self, NUMBER_BYTES, number, width_of, write_numbers};
+use super::{LEAF_TOKENS, LeafPlace, TraceShape};
 
 /// Longest opening: 64 MiB, four rows of logits of 2^21 tokens each.
 pub const MAX_OPENING_BYTES: usize = 64 << 20;
-/// Bytes of a number.
-const NUMBER_BYTES: usize = size_of::<i64>();
 const LENGTH_BYTES: usize = 4;
 
 /// Numbers of a leaf and the way to the root.
@@ -51,7 +50,7 @@ pub enum OpeningError {
 
 impl Opening {
     /// The numbers of a leaf, without a path; `None` if `trace` does not hold them.
-    pub(super) fn numbers_of(trace: &ChunkTrace, shape: TraceShape, place: LeafPlace) -> Option<Self> {
+    pub(crate) fn numbers_of(trace: &ChunkTrace, shape: TraceShape, place: LeafPlace) -> Option<Self> {
         let first = place.chunk.checked_mul(LEAF_TOKENS)?.checked_sub(trace.start)?;
         let count = shape.tokens_of(place.chunk);
         let block = trace.blocks.iter().find(|block| block.block == place.block)?;
@@ -71,12 +70,8 @@ impl Opening {
 
     /// The leaf's hash in the tree.
     pub(super) fn leaf_hash(&self) -> MerkleHash {
-        let mut bytes = Vec::new();
-        bytes.extend_from_slice(&(self.place.chunk as u64).to_le_bytes());
-        bytes.extend_from_slice(&(self.place.block as u64).to_le_bytes());
-        bytes.push(self.place.operation as u8);
-        self.write_numbers(&mut bytes);
-        merkle::leaf_hash(&blake3::derive_key(LEAF_CONTEXT, &bytes))
+        let lengths: Vec<usize> = self.rows.iter().map(Vec::len).collect();
+        tile::leaf_hash(self.place, &lengths, &tile::hashes_of(&self.rows))
     }
 
     fn write_numbers(&self, bytes: &mut Vec<u8>) {
@@ -85,13 +80,7 @@ impl Opening {
         bytes.push(self.rows.len() as u8);
         for row in &self.rows {
             bytes.extend_from_slice(&u32::try_from(row.len()).unwrap_or(u32::MAX).to_le_bytes());
-            let start = bytes.len();
-            // Whole numbers over the surplus bytes of those before.
-            bytes.resize(start + row.len() * width + NUMBER_BYTES, 0);
-            for (index, number) in row.iter().enumerate() {
-                bytes[start + index * width..][..NUMBER_BYTES].copy_from_slice(&number.to_le_bytes());
-            }
-            bytes.truncate(start + row.len() * width);
+            write_numbers(bytes, row, width);
         }
     }
 
@@ -159,21 +148,4 @@ fn read(place: LeafPlace, numbers_max: usize, bytes: &[u8]) -> Option<Opening> {
         rows,
         path: hashes.iter().map(|hash| MerkleHash::from_bytes(*hash)).collect(),
     })
-}
-
-/// The fewest bytes that hold all numbers.
-fn width_of<'n>(numbers: impl Iterator<Item = &'n i64>) -> usize {
-    // A number and its complement need as many bits.
-    let magnitudes = numbers.fold(0, |all: i64, number| all | (number ^ (number >> 63)));
-    (65 - magnitudes.leading_zeros()).div_ceil(8).max(1) as usize
-}
-
-/// The number of at most eight little-endian bytes, with their sign.
-fn number(bytes: &[u8]) -> i64 {
-    let sign = bytes.last().is_some_and(|last| last & 0x80 != 0);
-    let mut whole = if sign { [u8::MAX; NUMBER_BYTES] } else { [0; NUMBER_BYTES] };
-    for (whole, byte) in whole.iter_mut().zip(bytes) {
-        *whole = *byte;
-    }
-    i64::from_le_bytes(whole)
 }

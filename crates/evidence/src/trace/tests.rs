@@ -15,7 +15,7 @@ use protocol::merkle::MerkleReason;
 use protocol::trace::{TraceFault, TraceOperation};
 
 use super::{
-    LEAF_TOKENS, LeafPlace, Opening, OpeningError, TraceCheck, TraceShape, TraceTree, gather, places_of,
+    LEAF_TOKENS, LeafPlace, Opening, OpeningError, TraceCheck, TraceShape, TraceTree, gather, places_of, tile,
 };
 
 const TOKENS: usize = 22;
@@ -207,4 +207,34 @@ fn openings_of_parts_make_their_trace() {
             assert_eq!(gather(shape, &parts, repeated), None);
         }
     }
+}
+
+/// A leaf is known from its tiles alone, and each tile from its bytes alone.
+#[test]
+fn a_leaf_is_its_tiles() {
+    let place = LeafPlace { chunk: 1, block: 2, operation: TraceOperation::Logits };
+    let row = |length: i64, step: i64| (0..length).map(|i| i * step).collect::<Vec<i64>>();
+    let rows = vec![vec![], row(2500, 3), row(1024, -(1 << 40)), row(1, 0)];
+    let opening = Opening { place, rows: rows.clone(), path: Vec::new() };
+    let tiles = tile::hashes_of(&rows);
+    assert_eq!(tiles.len(), 3 + 1 + 1);
+    let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
+    assert_eq!(tiles.len(), lengths.iter().map(|length| tile::tiles_of_row(*length)).sum::<usize>());
+    assert_eq!(tile::leaf_hash(place, &lengths, &tiles), opening.leaf_hash());
+    // Other lengths, another place, another order.
+    let moved = [2500, 0, 1024, 1];
+    assert_ne!(tile::leaf_hash(place, &moved, &tiles), opening.leaf_hash());
+    let other = LeafPlace { chunk: 2, ..place };
+    assert_ne!(tile::leaf_hash(other, &lengths, &tiles), opening.leaf_hash());
+    let mut swapped = tiles.clone();
+    swapped.swap(0, 1);
+    assert_ne!(tile::leaf_hash(place, &lengths, &swapped), opening.leaf_hash());
+    let bytes = tile::encode(&rows[1][1024..2048]);
+    assert_eq!(tile::hash(&bytes), tiles[1]);
+    assert_eq!(tile::decode(&bytes, 1024).as_deref(), Some(&rows[1][1024..2048]));
+    for (bytes, count) in [(&bytes[..], 1023), (&bytes[1..], 1024), (&[], 0), (&[9], 0), (&[2, 5, 0], 1)] {
+        assert_eq!(tile::decode(bytes, count), None);
+    }
+    assert_eq!(tile::decode(&[1, 5], 1), Some(vec![5]));
+    assert_eq!(tile::decode(&[1], usize::MAX), None);
 }
