@@ -200,6 +200,8 @@ pub struct Tracer<'e> {
     chunk: usize,
     /// Block, and whether all of it is wanted.
     blocks: Vec<(usize, bool)>,
+    /// Whether a value left its range: behind that all logits are zeros, however the tokens are cut into chunks.
+    has_left: bool,
 }
 
 impl<'e> Tracer<'e> {
@@ -215,7 +217,7 @@ impl<'e> Tracer<'e> {
             (is_chosen || follows).then_some((block, is_chosen))
         });
         let blocks = blocks.collect();
-        Self { engine, cache, ids: ids.to_vec(), logits_from, chunk, blocks }
+        Self { engine, cache, ids: ids.to_vec(), logits_from, chunk, blocks, has_left: false }
     }
 
     /// All blocks, and what is behind the last one.
@@ -263,9 +265,11 @@ impl Iterator for Tracer<'_> {
         }
         let recorder = Recorder { start, rows };
         let ids = &self.ids[start..start + count];
-        let logits_from = self.logits_from.saturating_sub(start).min(count);
+        let wanted_from = self.logits_from.saturating_sub(start).min(count);
+        let logits_from = if self.has_left { count } else { wanted_from };
         let mut chunks = [Chunk { cache: &mut self.cache, ids, logits_from }];
-        self.engine.forward_traced(&mut chunks, &recorder, |_, _| ());
+        let forward = self.engine.forward_traced(&mut chunks, &recorder, |_, _| ());
+        self.has_left |= forward.out_of_range.iter().any(Option::is_some);
         drop(recorder);
         Some(trace)
     }

@@ -104,6 +104,10 @@ impl AuditModel {
     pub fn model(&self) -> &Model {
         &self.model
     }
+
+    pub(crate) fn sampler(&self) -> &TokenSampler {
+        &self.sampler
+    }
 }
 
 /// An audit that is given one chunk of the trace after another.

@@ -2,6 +2,7 @@
 //! never makes a failure of its own somebody else's fault.
 
 pub mod audit;
+pub mod dispute;
 mod error;
 pub mod field;
 pub mod freivalds;

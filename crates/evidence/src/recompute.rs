@@ -2,11 +2,13 @@
 //! asks for. One row of one matrix, never a whole product. Never believes an input that is not shown, and never
 //! panics on one that no model gives.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use engine::trace::width;
 use model::Model;
 use model::bounds::accumulator_bits;
+use model::ops::attention::first_key;
 use model::ops::embedding::embedding;
 use model::ops::requantize::{ACTIVATION_LIMIT_BITS, RESIDUAL_LIMIT_BITS};
 use model::weights::Weights;
@@ -57,9 +59,12 @@ impl NumberPlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recomputed {
     /// The number.
-    Number(i64),
-    /// A value on the way left its range, at this position: the honest run ends there.
-    OutOfRange(usize),
+    Number {
+        /// What it must be. A row that leaves its range goes on as zeros.
+        value: i64,
+        /// The first position at which a value on the way left its range: an honest run ends there.
+        left: Option<usize>,
+    },
     /// A leaf before it has numbers that no run of this model has.
     Impossible(TracePlace, TraceFault),
 }
@@ -110,7 +115,6 @@ impl Referee {
     #[must_use]
     pub fn inputs_of(&self, place: NumberPlace) -> Vec<LeafPlace> {
         use TraceOperation as Op;
-        let model = self.subject.model();
         let leaf = place.leaf();
         let here = |operation| LeafPlace { operation, ..leaf };
         let before = |operation| LeafPlace { operation, block: place.block.saturating_sub(1), ..leaf };
@@ -123,15 +127,23 @@ impl Referee {
                 vec![here(Op::Query), LeafPlace { chunk: key / LEAF_TOKENS, ..here(Op::Key) }]
             }
             Op::Weighted => {
-                let first =
-                    model::ops::attention::first_key(place.position, model.recipe.window(place.block));
-                let chunks = first / LEAF_TOKENS..=leaf.chunk;
+                let chunks = first_key_of(self, place) / LEAF_TOKENS..=leaf.chunk;
                 let values = chunks.map(|chunk| LeafPlace { chunk, ..here(Op::Value) });
                 std::iter::once(here(Op::Scores)).chain(values).collect()
             }
             Op::Output => vec![here(Op::Scores), here(Op::Weighted)],
             Op::Gate | Op::Up => vec![here(Op::Residual), here(Op::Output)],
             Op::Down => vec![here(Op::Gate), here(Op::Up)],
+        }
+    }
+
+    /// How many numbers a trace has of a leaf at a position: logits only from a position on.
+    #[must_use]
+    pub fn length(&self, leaf: LeafPlace, position: usize, logits_from: usize) -> usize {
+        if leaf.operation == TraceOperation::Logits && position < logits_from {
+            0
+        } else {
+            self.width(leaf, position)
         }
     }
 
@@ -158,14 +170,14 @@ impl Referee {
         {
             return None;
         }
-        let one = OneNumber { referee: self, model, place, id, inputs };
-        Some(one.compute().map_or_else(|end| end, Recomputed::Number))
+        let one = OneNumber { referee: self, model, place, id, inputs, left: Cell::new(None) };
+        let number = |value| Recomputed::Number { value, left: one.left.get() };
+        Some(one.compute().map_or_else(|end| end, number))
     }
 
     /// The key that a score is about.
     fn key_of(&self, place: NumberPlace) -> usize {
-        let model = self.subject.model();
-        let first = model::ops::attention::first_key(place.position, model.recipe.window(place.block));
+        let first = first_key_of(self, place);
         first + place.index % (place.position + 1 - first)
     }
 
@@ -188,6 +200,11 @@ impl Referee {
             }
         }
     }
+}
+
+/// The first key that a place's position sees.
+pub(crate) fn first_key_of(referee: &Referee, place: NumberPlace) -> usize {
+    first_key(place.position, referee.subject.model().recipe.window(place.block))
 }
 
 fn matrix_of(model: &Model, block: usize, operation: TraceOperation) -> Option<&Weights> {
@@ -217,6 +234,7 @@ struct OneNumber<'r> {
     /// The token at the position.
     id: u32,
     inputs: &'r [Opening],
+    left: Cell<Option<usize>>,
 }
 
 /// A number, or why there is none.
@@ -242,12 +260,12 @@ impl OneNumber<'_> {
             }
             Op::Gate | Op::Up => {
                 let mut x = self.residual(0)?;
-                self.in_range(self.rules().add_output(&mut x, self.input(1)?), self.place.position)?;
+                self.in_range(((), self.rules().add_output(&mut x, self.input(1)?)), self.place.position);
                 self.product(&apply(&self.rules().ffn_norm, &x))
             }
             Op::Down => {
                 let gated = self.referee.subject.rules.gated(self.rules(), self.input(0)?, self.input(1)?);
-                self.product(&self.in_range(gated, self.place.position)?)
+                self.product(&self.in_range(gated, self.place.position))
             }
             Op::Logits => {
                 let x = self.residual(0)?;
@@ -265,8 +283,8 @@ impl OneNumber<'_> {
     fn carried(&self) -> Step<i64> {
         let rules = &self.referee.subject.rules.blocks[self.place.block - 1];
         let mut x = self.residual(0)?;
-        self.in_range(rules.add_output(&mut x, self.input(1)?), self.place.position)?;
-        self.in_range(rules.add_down(&mut x, self.input(2)?), self.place.position)?;
+        self.in_range(((), rules.add_output(&mut x, self.input(1)?)), self.place.position);
+        self.in_range(((), rules.add_down(&mut x, self.input(2)?)), self.place.position);
         Ok(i64::from(x[self.place.index]))
     }
 
@@ -277,11 +295,10 @@ impl OneNumber<'_> {
         let key_head = head / (self.model.config.heads / self.model.config.kv_heads) as usize;
         let key_position = self.referee.key_of(self.place);
         let redo = &self.referee.subject.rules;
-        // The key's position is before the query's, or the same: the first that leaves its range counts.
         let key = redo.rotated(self.model, &rules.key, key_position, self.row(1, key_position)?);
-        let key = self.in_range(key, key_position)?;
+        let key = self.in_range(key, key_position);
         let query = redo.rotated(self.model, &rules.query, self.place.position, self.input(0)?);
-        let query = self.in_range(query, self.place.position)?;
+        let query = self.in_range(query, self.place.position);
         let pairs = query[head * dim..][..dim].iter().zip(&key[key_head * dim..][..dim]);
         Ok(pairs.map(|(q, k)| i64::from(*q) * i64::from(*k)).sum())
     }
@@ -299,7 +316,7 @@ impl OneNumber<'_> {
         let mut sum = 0;
         for (weight, position) in weights.iter().zip(first..end) {
             let input = 1 + position / LEAF_TOKENS - first / LEAF_TOKENS;
-            let values = self.in_range(rules.values(self.row(input, position)?), position)?;
+            let values = self.in_range(rules.values(self.row(input, position)?), position);
             sum += i64::from(*weight) * i64::from(values[column]);
         }
         Ok(sum)
@@ -349,7 +366,10 @@ impl OneNumber<'_> {
         &self.referee.subject.rules.blocks[self.place.block]
     }
 
-    fn in_range<T>(&self, value: Option<T>, position: usize) -> Step<T> {
-        value.ok_or(Recomputed::OutOfRange(position))
+    fn in_range<T>(&self, (value, in_range): (T, bool), position: usize) -> T {
+        if !in_range {
+            self.left.set(Some(self.left.get().map_or(position, |left| left.min(position))));
+        }
+        value
     }
 }

@@ -81,13 +81,21 @@ pub(crate) fn after_replay(model: &Model, feed: &Feed<'_>, computed: &Replayed) 
     if let Some(reason) = check_computation(model, feed, computed) {
         return Ok(Verdict::Reject(reason));
     }
+    Ok(check_bytes(model, claim)?.map_or(Verdict::Accept, Verdict::Reject))
+}
+
+fn check_bytes(model: &Model, claim: &Claim) -> Result<Option<Reason>, Error> {
     let bytes = model.tokenizer.decode_bytes(&claim.output_ids)?;
-    if bytes != claim.output_bytes {
-        let same = bytes.iter().zip(&claim.output_bytes).take_while(|(a, b)| a == b).count();
-        let offset = u32::try_from(same).unwrap_or(u32::MAX);
-        return Ok(Verdict::Reject(Reason::OutputBytes { offset }));
-    }
-    Ok(Verdict::Accept)
+    let same = bytes.iter().zip(&claim.output_bytes).take_while(|(a, b)| a == b).count();
+    let offset = u32::try_from(same).unwrap_or(u32::MAX);
+    Ok((bytes != claim.output_bytes).then_some(Reason::OutputBytes { offset }))
+}
+
+/// Whether the claim's end and its bytes fit its tokens, wherever it says that the range was left.
+pub(crate) fn check_claim_without_numbers(model: &Model, claim: &Claim) -> Option<Reason> {
+    let end = Feed::new(model, claim).out_of_range_claimed;
+    // Tokens that can't be decoded are out of the vocabulary: their logits say what should be there.
+    check_finish(model, claim, end, end).or_else(|| check_bytes(model, claim).ok().flatten())
 }
 
 /// Everything that needs no forward pass.
@@ -187,23 +195,30 @@ impl<'c> Feed<'c> {
 fn check_computation(model: &Model, feed: &Feed<'_>, replayed: &Replayed) -> Option<Reason> {
     let Feed { claim, out_of_range_claimed, .. } = *feed;
     let Replayed { computed, out_of_range } = replayed;
-    for (i, claimed) in claim.output_ids.iter().enumerate() {
+    for i in 0..claim.output_ids.len() {
         let Some(computed) = computed.get(i) else {
             return Some(Reason::OutOfRange { claimed: out_of_range_claimed, computed: *out_of_range });
         };
-        if computed.fingerprint != claim.fingerprints[i] {
-            return Some(Reason::LogitFingerprint { position: number(i) });
-        }
-        if computed.token != *claimed {
-            let (position, computed) = (number(i), computed.token);
-            return Some(Reason::OutputToken { position, claimed: *claimed, computed });
-        }
-        let claimed = claim.logprobs.as_ref().map(|logprobs| logprobs.tokens.get(i));
-        if claimed.is_some_and(|claimed| claimed != computed.logprobs.as_ref()) {
-            return Some(Reason::Logprob { position: number(i) });
+        if let Some(reason) = check_output(claim, i, computed) {
+            return Some(reason);
         }
     }
     check_finish(model, claim, out_of_range_claimed, *out_of_range)
+}
+
+/// Whether an output token, its fingerprint and its log-probabilities are those that were computed.
+pub(crate) fn check_output(claim: &Claim, index: usize, computed: &Computed) -> Option<Reason> {
+    let position = number(index);
+    if claim.fingerprints.get(index) != Some(&computed.fingerprint) {
+        return Some(Reason::LogitFingerprint { position });
+    }
+    let claimed = *claim.output_ids.get(index)?;
+    if computed.token != claimed {
+        return Some(Reason::OutputToken { position, claimed, computed: computed.token });
+    }
+    let claimed = claim.logprobs.as_ref().map(|logprobs| logprobs.tokens.get(index));
+    let differs = claimed.is_some_and(|claimed| claimed != computed.logprobs.as_ref());
+    differs.then_some(Reason::Logprob { position })
 }
 
 /// One prefill of all prompts and outputs.

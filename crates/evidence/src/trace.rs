@@ -26,7 +26,7 @@ pub use self::opening::{MAX_OPENING_BYTES, Opening, OpeningError};
 /// Tokens of a leaf: few, so that an opening is small.
 pub const LEAF_TOKENS: usize = 4;
 /// Tokens of a trace in memory at once; a multiple of [`LEAF_TOKENS`].
-const COMMIT_TOKENS: usize = 32;
+pub(crate) const COMMIT_TOKENS: usize = 32;
 
 /// The size of a trace's tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,16 @@ impl TraceShape {
         let operations = BlockTrace::operations_of(place.block, self.blocks);
         let number = operations.iter().position(|operation| *operation == place.operation)?;
         Some(place.chunk * self.per_chunk() + place.block * TraceOperation::BLOCK.len() + number)
+    }
+
+    /// The leaf at an index.
+    #[must_use]
+    pub fn place(self, index: usize) -> Option<LeafPlace> {
+        let (chunk, within) = (index / self.per_chunk(), index % self.per_chunk());
+        let block = (within / TraceOperation::BLOCK.len()).min(self.blocks);
+        let number = within - block * TraceOperation::BLOCK.len();
+        let operation = *BlockTrace::operations_of(block, self.blocks).get(number)?;
+        (self.tokens_of(chunk) > 0).then_some(LeafPlace { chunk, block, operation })
     }
 
     fn per_chunk(self) -> usize {
@@ -180,6 +190,18 @@ impl TraceOpener {
     #[must_use]
     pub fn root(&self) -> TraceRoot {
         self.root
+    }
+
+    /// The size of the tree.
+    #[must_use]
+    pub fn shape(&self) -> TraceShape {
+        self.shape
+    }
+
+    /// The hash of the node above these leaves; `None` if there is no such node.
+    #[must_use]
+    pub fn node(&self, start: usize, count: usize) -> Option<MerkleHash> {
+        self.nodes.get(&(start, count)).copied()
     }
 
     /// Numbers of one leaf with their path; `trace` must hold them.

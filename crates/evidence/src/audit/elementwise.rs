@@ -1,5 +1,5 @@
 //! Everything between two products, redone for one position: biases, norms, rotations, softmax, division, gate,
-//! residual. `None` where a value leaves its range. Never multiplies a matrix, and never repairs a number.
+//! residual. A row that leaves its range is cleared, as the engine clears it. Never multiplies a matrix.
 
 use engine::ops::attention::divide;
 use engine::ops::hadamard::gated_product;
@@ -19,6 +19,9 @@ use super::rules::{BlockRules, HeadRules, Rules};
 const SOFTMAX_BITS: u32 = 15;
 /// Values up to this magnitude go through `divide`.
 const NARROW: i32 = i16::MAX as i32;
+
+/// A row, and whether it is in range; cleared if it is not.
+pub(crate) type Ranged = (Vec<i32>, bool);
 
 /// Honest scores stay below 2^this.
 pub(crate) fn score_bits(config: &ModelConfig) -> u32 {
@@ -45,25 +48,20 @@ pub(crate) fn apply(norm: &Norm, x: &[i32]) -> Vec<i32> {
 
 impl Rules {
     /// Queries or keys from the accumulators of their matrix.
-    pub(crate) fn rotated(
-        &self,
-        model: &Model,
-        rules: &HeadRules,
-        position: usize,
-        acc: &[i64],
-    ) -> Option<Vec<i32>> {
+    pub(crate) fn rotated(&self, model: &Model, rules: &HeadRules, position: usize, acc: &[i64]) -> Ranged {
         let (dim, style) = (model.config.head_dim as usize, model.config.rope_style);
         let mut acc = with_bias(acc, rules.bias.as_deref());
         let mut out = vec![0; acc.len()];
+        let mut is_raw_in_range = true;
         if let Some((shift, norm)) = &rules.norm {
-            requantize(&acc, *shift, ACTIVATION_LIMIT_BITS, &mut out).then_some(())?;
+            is_raw_in_range = requantize(&acc, *shift, ACTIVATION_LIMIT_BITS, &mut out);
             for (acc, raw) in acc.chunks_exact_mut(dim).zip(out.chunks_exact(dim)) {
                 norm.apply(raw, acc, |v| v);
             }
         }
         let rotation = self.rotation(rules.rotation, position);
         let in_range = rotate_requantize(&acc, rotation, style, rules.shift, ACTIVATION_LIMIT_BITS, &mut out);
-        in_range.then_some(out)
+        (out, in_range && is_raw_in_range)
     }
 
     /// What the output matrix is multiplied with: the quotients of all heads.
@@ -88,39 +86,41 @@ impl Rules {
     }
 
     /// What the down matrix is multiplied with.
-    pub(crate) fn gated(&self, rules: &BlockRules, gate: &[i64], up: &[i64]) -> Option<Vec<i32>> {
+    pub(crate) fn gated(&self, rules: &BlockRules, gate: &[i64], up: &[i64]) -> Ranged {
         let mut gated = vec![0; gate.len()];
-        gated_product(gate, up, self.gate(rules), &mut gated).then_some(gated)
+        let in_range = gated_product(gate, up, self.gate(rules), &mut gated);
+        (gated, in_range)
     }
 }
 
 impl BlockRules {
     /// Values from the accumulators of their matrix.
-    pub(crate) fn values(&self, acc: &[i64]) -> Option<Vec<i32>> {
+    pub(crate) fn values(&self, acc: &[i64]) -> Ranged {
         let mut values = vec![0; acc.len()];
         let biased = with_bias(acc, self.value_bias.as_deref());
-        requantize(&biased, self.value_shift, ACTIVATION_LIMIT_BITS, &mut values).then_some(values)
+        let in_range = requantize(&biased, self.value_shift, ACTIVATION_LIMIT_BITS, &mut values);
+        (values, in_range)
     }
 
-    /// Adds the accumulators of the output matrix to the residual stream.
-    pub(crate) fn add_output(&self, x: &mut [i32], acc: &[i64]) -> Option<()> {
+    /// Adds the accumulators of the output matrix to the residual stream. False if it leaves the range.
+    pub(crate) fn add_output(&self, x: &mut [i32], acc: &[i64]) -> bool {
         add(x, acc, self.output_shift, self.post_attn_norm.as_ref())
     }
 
-    /// Adds those of the down matrix.
-    pub(crate) fn add_down(&self, x: &mut [i32], acc: &[i64]) -> Option<()> {
+    /// Adds those of the down matrix. False if it leaves the range.
+    pub(crate) fn add_down(&self, x: &mut [i32], acc: &[i64]) -> bool {
         add(x, acc, self.down_shift, self.post_ffn_norm.as_ref())
     }
 }
 
 /// `x += acc`, through a norm if there is one.
-fn add(x: &mut [i32], acc: &[i64], shift: i32, post: Option<&Norm>) -> Option<()> {
-    let Some(norm) = post else { return residual::add(x, acc, shift).then_some(()) };
+fn add(x: &mut [i32], acc: &[i64], shift: i32, post: Option<&Norm>) -> bool {
+    let Some(norm) = post else { return residual::add(x, acc, shift) };
     let mut raw = vec![0; acc.len()];
-    requantize(acc, shift, RESIDUAL_LIMIT_BITS, &mut raw).then_some(())?;
+    let is_raw_in_range = requantize(acc, shift, RESIDUAL_LIMIT_BITS, &mut raw);
     let mut normed = vec![0; acc.len()];
     norm.apply(&raw, &mut normed, |v| v);
-    residual::add(x, &normed, 0).then_some(())
+    residual::add(x, &normed, 0) && is_raw_in_range
 }
 
 fn with_bias(acc: &[i64], bias: Option<&[i64]>) -> Vec<i64> {

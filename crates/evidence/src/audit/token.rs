@@ -74,7 +74,7 @@ impl<F: CheckField> TokenAudit<'_, F> {
         let attended = self.attend(row, heads)?;
         let group = |group| self.prepared.group(self.block, group);
         let [o] = self.products(group(Group::Output), [TraceOperation::Output], [&tensors.o], &attended)?;
-        self.in_range(rules.add_output(&mut row.x, o))?;
+        self.in_range(((), rules.add_output(&mut row.x, o)))?;
         let normed = apply(&rules.ffn_norm, &row.x);
         let [gate, up] = self.products(
             group(Group::Gate),
@@ -84,7 +84,7 @@ impl<F: CheckField> TokenAudit<'_, F> {
         )?;
         let gated = self.in_range(self.rules.gated(rules, gate, up))?;
         let [down] = self.products(group(Group::Down), [TraceOperation::Down], [&tensors.down], &gated)?;
-        self.in_range(rules.add_down(&mut row.x, down))
+        self.in_range(((), rules.add_down(&mut row.x, down)))
     }
 
     /// Behind the last block: the residual, and the logits where they are wanted.
@@ -199,8 +199,8 @@ impl<F: CheckField> TokenAudit<'_, F> {
         if is_below { Ok(()) } else { Err(self.fault(operation, TraceFault::Bound)) }
     }
 
-    fn in_range<T>(&self, value: Option<T>) -> Result<T, Stop> {
-        value.ok_or((self.position, TraceEnd::OutOfRange))
+    fn in_range<T>(&self, (value, in_range): (T, bool)) -> Result<T, Stop> {
+        if in_range { Ok(value) } else { Err((self.position, TraceEnd::OutOfRange)) }
     }
 
     fn fault(&self, operation: TraceOperation, fault: TraceFault) -> Stop {

@@ -50,7 +50,7 @@ fn first_difference(a: &[ChunkTrace], b: &[ChunkTrace]) -> Option<TracePlace> {
 }
 
 /// An engine of changed bytes with the honest formats: what runs behind the honest name.
-fn cheat(engine: &Engine, bytes: Vec<u8>) -> Engine {
+pub(crate) fn cheat(engine: &Engine, bytes: Vec<u8>) -> Engine {
     let cheat = start(bytes, Some(engine.model().formats.clone()));
     assert_ne!(cheat.model().commitment, engine.model().commitment);
     cheat
@@ -62,7 +62,7 @@ fn claim_of(cheat: &Engine, engine: &Engine) -> Claim {
 }
 
 /// The bytes of a tensor in a file.
-fn tensor_range(bytes: &[u8], name: &str) -> std::ops::Range<usize> {
+pub(crate) fn tensor_range(bytes: &[u8], name: &str) -> std::ops::Range<usize> {
     let file = Gguf::parse(Arc::new(bytes.to_vec())).expect("whole");
     let tensor = file.tensors().iter().find(|t| t.name() == name).expect("there");
     let tensor = tensor.bytes().as_slice();

@@ -2,5 +2,6 @@
 
 mod audit;
 mod cheats;
+mod dispute;
 mod parts;
 mod replay;
