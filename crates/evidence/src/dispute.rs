@@ -14,6 +14,8 @@ use protocol::{Claim, TraceRoot};
 
 use crate::audit::{shape_of, transcript};
 use crate::recompute::{NumberPlace, Recomputed, Referee};
+use crate::replay::claimed_end;
+use crate::trace::openings::decode_openings;
 use crate::trace::tile::{self, TileHash};
 use crate::trace::{LEAF_TOKENS, LeafPlace, Opening, TraceShape};
 
@@ -25,7 +27,7 @@ mod tests;
 mod tree;
 
 pub use self::message::MAX_ANSWER_BYTES;
-use self::message::{decode_hashes, decode_openings, decode_place};
+use self::message::{decode_hashes, decode_place};
 pub use self::tree::{Node, ROUND_LEVELS};
 
 /// One of the two.
@@ -598,7 +600,7 @@ impl Dispute {
 
     /// Where the claim says that its run left the range.
     fn claimed_end(&self) -> Option<usize> {
-        ruling::claimed_end(&self.claim)
+        claimed_end(&self.claim).map(|position| position as usize)
     }
 
     fn end(&mut self, claimant: Option<Fault>, challenger: Option<Fault>, place: Option<NumberPlace>) {

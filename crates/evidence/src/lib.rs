@@ -2,7 +2,9 @@
 //! never makes a failure of its own somebody else's fault.
 
 pub mod audit;
+pub mod challenge;
 pub mod dispute;
+mod draw;
 mod error;
 pub mod field;
 pub mod freivalds;

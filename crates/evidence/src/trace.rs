@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use crate::audit::transcript;
 
 mod opening;
+pub(crate) mod openings;
 #[cfg(test)]
 mod tests;
 pub mod tile;

@@ -8,6 +8,7 @@ use protocol::verdict::{Reason, Verdict};
 
 use super::{Audience, AuditCoins, AuditModel, Audited, Auditor, error_bits, transcript};
 use crate::Error;
+use crate::draw::below;
 use crate::field::{CheckField, Goldilocks2, Mersenne61};
 use crate::freivalds::Prepared;
 use crate::trace::{LeafPlace, Opening, TraceCheck, TraceShape, gather, places_of};
@@ -151,16 +152,7 @@ pub fn draw_parts(coins: &[u8; 32], parts: usize, count: usize) -> Vec<usize> {
     let mut stream = blake3::Hasher::new_derive_key(PARTS_CONTEXT).update(coins).finalize_xof();
     let mut all: Vec<usize> = (0..parts).collect();
     for drawn in 0..count.min(parts) {
-        let left = (parts - drawn) as u64;
-        // Draws beyond the last whole run of `left` numbers are drawn again: no part is likelier than another.
-        let number = loop {
-            let mut bytes = [0; 8];
-            stream.fill(&mut bytes);
-            let number = u64::from_le_bytes(bytes);
-            if number < u64::MAX - u64::MAX % left {
-                break number % left;
-            }
-        };
+        let number = below(&mut stream, (parts - drawn) as u64);
         all.swap(drawn, drawn + number as usize);
     }
     all.truncate(count);

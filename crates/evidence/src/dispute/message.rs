@@ -1,19 +1,18 @@
 //! Answers as bytes. What an answer holds follows from the question, so no length is read that was not expected.
 //!
 //! Hashes: 32 bytes each, as many as were asked for. A place: position, block, index (8 bytes each, little-endian) and
-//! the operation's number. Openings: for each leaf that was asked for its length (4 bytes, little-endian) and its bytes.
+//! the operation's number. Leaves: see [`crate::trace::openings`].
 
 use protocol::id::{ID_BYTES, MerkleHash};
 use protocol::trace::TraceOperation;
 
 use crate::recompute::NumberPlace;
-use crate::trace::{LeafPlace, MAX_OPENING_BYTES, Opening};
+use crate::trace::MAX_OPENING_BYTES;
 
 /// Longest answer: the leaves that one number follows from.
 pub const MAX_ANSWER_BYTES: usize = MAX_OPENING_BYTES;
 /// Bytes of a place.
 pub(super) const PLACE_BYTES: usize = 3 * 8 + 1;
-const LENGTH_BYTES: usize = 4;
 
 const OPERATIONS: [TraceOperation; 11] = [
     TraceOperation::Residual,
@@ -56,33 +55,4 @@ pub(super) fn decode_place(bytes: &[u8]) -> Option<NumberPlace> {
         index: number(index)?,
         operation: *OPERATIONS.get(usize::from(*operation))?,
     })
-}
-
-/// `None` for an opening that is longer than its length can say.
-pub(super) fn encode_openings(openings: &[Opening]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for opening in openings {
-        let encoded = opening.encode();
-        bytes.extend_from_slice(&u32::try_from(encoded.len()).ok()?.to_le_bytes());
-        bytes.extend(encoded);
-    }
-    Some(bytes)
-}
-
-/// The openings of these leaves in this order, with at most as many numbers in a row as `widest` says.
-pub(super) fn decode_openings(
-    bytes: &[u8],
-    expected: &[LeafPlace],
-    widest: impl Fn(LeafPlace) -> usize,
-) -> Option<Vec<Opening>> {
-    let mut rest = bytes;
-    let mut openings = Vec::with_capacity(expected.len());
-    for place in expected {
-        let (length, behind) = rest.split_first_chunk::<LENGTH_BYTES>()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let (opening, behind) = behind.split_at_checked(length)?;
-        openings.push(Opening::decode(*place, widest(*place), opening).ok()?);
-        rest = behind;
-    }
-    rest.is_empty().then_some(openings)
 }

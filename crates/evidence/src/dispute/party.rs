@@ -1,15 +1,20 @@
 //! A party that answers from a trace: what an honest claimant or challenger does. Keeps the tree's hashes, not the
 //! numbers: those are recorded again where they are asked for. Never answers what its trace does not say.
 
+use std::collections::BTreeSet;
+
 use engine::Engine;
 use engine::trace::{ChunkTrace, Tracer};
 use protocol::Claim;
+use protocol::id::MerkleHash;
 use protocol::trace::TraceOperation;
 
-use super::message::{encode_hashes, encode_openings, encode_place};
+use super::message::{encode_hashes, encode_place};
 use super::{Accusation, Node, Question, ROUND_LEVELS};
 use crate::audit::transcript;
+use crate::challenge::{Probe, leaves_of};
 use crate::recompute::{NumberPlace, Recomputed, Referee};
+use crate::trace::openings::encode_openings;
 use crate::trace::{COMMIT_TOKENS, LEAF_TOKENS, LeafPlace, Opening, TraceOpener, tile};
 
 /// Where a party's numbers are.
@@ -76,7 +81,7 @@ impl<'p, N: Numbers> Party<'p, N> {
             Question::Children(node) => {
                 let hash = |node: &Node| self.opener.node(node.start, node.count);
                 let hashes: Option<Vec<_>> = node.children(ROUND_LEVELS).iter().map(hash).collect();
-                Some(encode_hashes(hashes?.iter().map(protocol::id::MerkleHash::as_bytes)))
+                Some(encode_hashes(hashes?.iter().map(MerkleHash::as_bytes)))
             }
             Question::Tiles(leaf) => {
                 let rows = self.leaf(leaf, &self.numbers.of_blocks(&[leaf.block]))?.rows;
@@ -95,13 +100,32 @@ impl<'p, N: Numbers> Party<'p, N> {
         }
     }
 
+    /// The answer to a challenge, with one pass for all of its probes.
+    #[must_use]
+    pub fn answer_probes(&self, probes: &[Probe]) -> Vec<u8> {
+        let leaves: Vec<Vec<LeafPlace>> =
+            probes.iter().map(|probe| leaves_of(self.referee, probe.place)).collect();
+        let trace = self.trace_of(leaves.iter().flatten());
+        let mut bytes = Vec::new();
+        for leaves in &leaves {
+            let opened: Option<Vec<Opening>> = leaves.iter().map(|leaf| self.open(*leaf, &trace)).collect();
+            let answer = opened.and_then(|opened| encode_openings(&opened)).unwrap_or_default();
+            bytes.extend_from_slice(&u32::try_from(answer.len()).unwrap_or(u32::MAX).to_le_bytes());
+            bytes.extend(answer);
+        }
+        bytes
+    }
+
     fn inputs(&self, place: NumberPlace) -> Option<Vec<Opening>> {
         let leaves = self.referee.inputs_of(place);
-        let mut blocks: Vec<usize> = leaves.iter().map(|leaf| leaf.block).collect();
-        blocks.sort_unstable();
-        blocks.dedup();
-        let trace = self.numbers.of_blocks(&blocks);
+        let trace = self.trace_of(leaves.iter());
         leaves.into_iter().map(|leaf| self.open(leaf, &trace)).collect()
+    }
+
+    /// The trace of all blocks that have these leaves.
+    fn trace_of<'l>(&self, leaves: impl Iterator<Item = &'l LeafPlace>) -> Vec<ChunkTrace> {
+        let blocks: BTreeSet<usize> = leaves.map(|leaf| leaf.block).collect();
+        self.numbers.of_blocks(&blocks.into_iter().collect::<Vec<_>>())
     }
 
     fn open(&self, leaf: LeafPlace, trace: &[ChunkTrace]) -> Option<Opening> {

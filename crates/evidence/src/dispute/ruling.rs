@@ -1,7 +1,6 @@
 //! What a referee finds in the claim itself: contradictions, and outputs that do not follow from the claim's own logits.
 
 use protocol::Claim;
-use protocol::claim::FinishReason;
 use protocol::verdict::{Reason, Verdict};
 
 use super::Fault;
@@ -15,17 +14,6 @@ pub(super) fn statement(subject: &AuditModel, claim: &Claim) -> Option<Reason> {
         Some(Verdict::Accept | Verdict::Undecided(_)) | None => {
             check_claim_without_numbers(subject.model(), claim)
         }
-    }
-}
-
-/// Where the claim says that its run left the range.
-pub(super) fn claimed_end(claim: &Claim) -> Option<usize> {
-    match claim.finish {
-        FinishReason::OutOfRange { position } => usize::try_from(position).ok(),
-        FinishReason::EndToken
-        | FinishReason::Length
-        | FinishReason::ContextFull
-        | FinishReason::ReaderLeft => None,
     }
 }
 

@@ -4,10 +4,11 @@ use protocol::id::MerkleHash;
 use protocol::merkle;
 use protocol::trace::TraceOperation;
 
-use super::message::{PLACE_BYTES, decode_hashes, decode_openings, decode_place, encode_place};
+use super::message::{PLACE_BYTES, decode_hashes, decode_place, encode_place};
 use super::tree::Node;
 use crate::recompute::NumberPlace;
 use crate::trace::LeafPlace;
+use crate::trace::openings::decode_openings;
 
 /// The tree of `protocol::merkle`, which is checked against the RFC's own vectors, is the oracle.
 #[test]

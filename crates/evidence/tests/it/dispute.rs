@@ -27,7 +27,7 @@ const WINDOW: u64 = 10;
 
 /// Numbers that were recorded, and perhaps changed.
 #[derive(Clone)]
-struct Recorded(Vec<ChunkTrace>);
+pub(crate) struct Recorded(pub(crate) Vec<ChunkTrace>);
 
 impl Numbers for Recorded {
     fn of_blocks(&self, blocks: &[usize]) -> Vec<ChunkTrace> {
@@ -40,7 +40,7 @@ impl Numbers for Recorded {
 }
 
 impl Recorded {
-    fn of(engine: &Engine, claim: &Claim) -> Self {
+    pub(crate) fn of(engine: &Engine, claim: &Claim) -> Self {
         let (ids, from) = transcript(engine.model(), claim);
         Self(Tracer::whole(engine, &ids, from, 32).collect())
     }
@@ -72,10 +72,10 @@ impl Recorded {
 }
 
 /// A claim with its honest trace, and its referee.
-struct Subject {
-    engine: Engine,
-    referee: Arc<Referee>,
-    claim: Claim,
+pub(crate) struct Subject {
+    pub(crate) engine: Engine,
+    pub(crate) referee: Arc<Referee>,
+    pub(crate) claim: Claim,
     ids: Vec<u32>,
     shape: TraceShape,
 }
@@ -90,7 +90,7 @@ impl Subject {
         subject
     }
 
-    fn tiny(architecture: Architecture) -> Self {
+    pub(crate) fn tiny(architecture: Architecture) -> Self {
         let engine = start(SyntheticModel::tiny(architecture).gguf(), None);
         let claim = honest(&engine, request());
         Self::new(engine, claim)
@@ -107,13 +107,13 @@ impl Subject {
     }
 
     /// Who computes everything again when asked.
-    fn honest(&self) -> Party<'_, OnDemand<'_>> {
+    pub(crate) fn honest(&self) -> Party<'_, OnDemand<'_>> {
         let opener = commit(&self.engine, &self.claim).expect("tokens");
         let numbers = OnDemand { engine: &self.engine, claim: &self.claim };
         Party::new(&self.referee, opener, numbers, &self.ids, self.end())
     }
 
-    fn party(&self, recorded: Recorded, end: Option<usize>) -> Party<'_, Recorded> {
+    pub(crate) fn party(&self, recorded: Recorded, end: Option<usize>) -> Party<'_, Recorded> {
         let opener = recorded.opener(self.shape);
         Party::new(&self.referee, opener, recorded, &self.ids, end)
     }
@@ -123,7 +123,7 @@ impl Subject {
     }
 
     /// The claim with a trace of the claimant's choice.
-    fn committed(&self, recorded: &Recorded) -> Claim {
+    pub(crate) fn committed(&self, recorded: &Recorded) -> Claim {
         Claim { trace: Some(recorded.opener(self.shape).root()), ..self.claim.clone() }
     }
 }
@@ -443,7 +443,7 @@ fn games_with_deadlines_and_turns_change_nothing() {
 }
 
 /// A model whose runs leave the range, and a claim of such a run.
-fn leaving() -> Subject {
+pub(crate) fn leaving() -> Subject {
     let tiny = SyntheticModel::tiny(Architecture::Llama);
     let mut formats = start(tiny.gguf(), None).model().formats.clone();
     formats.blocks[1].exponents[Site::DownInput as usize] += 10;

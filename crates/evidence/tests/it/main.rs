@@ -1,6 +1,7 @@
 //! Integration tests of `evidence` through its public items.
 
 mod audit;
+mod challenge;
 mod cheats;
 mod dispute;
 mod parts;
