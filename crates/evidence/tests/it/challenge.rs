@@ -87,7 +87,12 @@ fn wrong_numbers_are_found_as_often_as_the_draw_says() {
                     assert_eq!(place.block, 0);
                     found += 1;
                 }
-                other => panic!("{other:?}"),
+                other @ (Answered::Missing
+                | Answered::Late
+                | Answered::Partial { .. }
+                | Answered::Wrong { .. }) => {
+                    panic!("{other:?}")
+                }
             }
         }
         let expected = 1.0 - (1.0 - share).powi(neurons as i32);
