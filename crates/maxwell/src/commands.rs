@@ -6,6 +6,7 @@ mod check;
 mod cost;
 mod coverage;
 mod demo;
+mod dispute;
 mod gateway;
 mod generate;
 mod inspect;
@@ -16,6 +17,7 @@ mod prove;
 mod pull;
 mod receipt;
 mod recompute;
+mod redteam;
 mod route;
 mod serve;
 mod up;
@@ -82,6 +84,8 @@ pub(crate) enum Command {
     Check(check::CheckArguments),
     /// Judge a claim by the cheapest check that is enough, without a replay where it can
     Audit(audit::AuditArguments),
+    /// Run every cheat against every check, and count what was caught
+    Redteam(redteam::RedteamArguments),
     /// Prove a claim, for anybody who has the model
     Prove(prove::ProveArguments),
     /// Decide whether a proof holds, without running the model
@@ -134,6 +138,7 @@ impl Command {
             Self::Generate(arguments) => generate::run(&arguments, shell),
             Self::Check(arguments) => check::run(&arguments, shell),
             Self::Audit(arguments) => audit::run(&arguments, shell),
+            Self::Redteam(arguments) => redteam::run(&arguments, shell),
             Self::Prove(arguments) => prove::run(&arguments, shell),
             Self::Cost(arguments) => cost::run(&arguments, shell),
             Self::Verify(arguments) => verify::run(&arguments, shell),

@@ -1,7 +1,7 @@
 //! `maxwell demo`: one honest claim and five cheats, judged one after the other, and a proof of the honest one. Never shows a
 //! verdict that the judge did not give on the claim's bytes.
 
-mod cheats;
+pub(super) mod cheats;
 mod proof;
 mod table;
 

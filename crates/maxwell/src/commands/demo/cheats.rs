@@ -150,7 +150,7 @@ impl Scene<'_> {
 
 /// What a server gives out that reads `read` instead of the prompt and draws from `seed`, with fingerprints for
 /// the request that it claims to have served.
-fn forge(engine: &Engine, request: &Request, read: &[u32], seed: &Seed) -> anyhow::Result<Completed> {
+pub(in crate::commands) fn forge(engine: &Engine, request: &Request, read: &[u32], seed: &Seed) -> anyhow::Result<Completed> {
     let model = engine.model();
     let settings = &request.settings;
     let point = fingerprint_point(&model.commitment, &request.nonce, &request.prompt_ids, settings);
@@ -173,7 +173,7 @@ fn forge(engine: &Engine, request: &Request, read: &[u32], seed: &Seed) -> anyho
             (fingerprinter.fingerprint(logits), sampler.sample(logits, settings, &seen, draw))
         });
         let Some((fingerprint, token)) = forward.results.into_iter().next() else {
-            bail!("an activation left its range; run the demo again");
+            bail!("an activation left its range; take another request");
         };
         completed.fingerprints.push(fingerprint);
         completed.output_ids.push(token);

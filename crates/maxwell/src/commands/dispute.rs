@@ -1,0 +1,3 @@
+//! `maxwell dispute`: see below.
+
+pub(crate) mod play;

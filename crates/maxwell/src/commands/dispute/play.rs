@@ -1,0 +1,84 @@
+//! Both sides of a dispute in one process, and what each said. Must never let one side see what the other has.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use engine::Engine;
+use evidence::dispute::party::{Numbers, Party};
+use evidence::dispute::{Accusation, Dispute, Outcome, Side, Work};
+use evidence::recompute::Referee;
+use evidence::replay::replay;
+use protocol::verdict::{Reason, Verdict};
+use protocol::Claim;
+
+/// How a dispute went.
+pub(crate) struct Played {
+    /// The end.
+    pub(crate) outcome: Outcome,
+    /// Messages and bytes.
+    pub(crate) work: Work,
+    /// Of the referee alone.
+    pub(crate) referee: Duration,
+    /// What was said, in order.
+    pub(crate) said: Vec<(Side, Vec<u8>)>,
+}
+
+/// What an honest challenger accuses a claim of; `None` if a replay finds nothing wrong.
+pub(crate) fn accusation<N: Numbers>(
+    engine: &Engine,
+    claim: &Claim,
+    challenger: &Party<'_, N>,
+) -> anyhow::Result<Option<Accusation>> {
+    let own = challenger.accusation();
+    if let Accusation::Trace { root, leaves } = own
+        && (Some(root) != claim.trace || leaves.is_some())
+    {
+        return Ok(Some(own));
+    }
+    Ok(match replay(engine, claim, None)? {
+        Verdict::Accept | Verdict::Undecided(_) => None,
+        Verdict::Reject(
+            Reason::OutputToken { position, .. }
+            | Reason::LogitFingerprint { position }
+            | Reason::Logprob { position },
+        ) => Some(Accusation::Output { index: position }),
+        // The claim contradicts itself: the referee sees it without a round.
+        Verdict::Reject(_) => Some(own),
+    })
+}
+
+/// Plays a dispute to its end.
+pub(crate) fn play<A: Numbers, B: Numbers>(
+    referee: &Arc<Referee>,
+    claim: &Claim,
+    accusation: Accusation,
+    claimant: &Party<'_, A>,
+    challenger: &Party<'_, B>,
+    window: u64,
+) -> anyhow::Result<Played> {
+    let began = Instant::now();
+    let mut dispute = Dispute::open(Arc::clone(referee), claim.clone(), accusation, 0, window)?;
+    let (mut spent, mut said) = (began.elapsed(), Vec::new());
+    loop {
+        if let Some(outcome) = dispute.outcome() {
+            return Ok(Played { outcome: outcome.clone(), work: dispute.work(), referee: spent, said });
+        }
+        let mut is_asked = false;
+        for side in Side::BOTH {
+            let Some(question) = dispute.question(side) else { continue };
+            is_asked = true;
+            let answer = match side {
+                Side::Claimant => claimant.answer(question),
+                Side::Challenger => challenger.answer(question),
+            };
+            let began = Instant::now();
+            dispute.answer(side, &answer, 0)?;
+            spent += began.elapsed();
+            said.push((side, answer));
+        }
+        if !is_asked {
+            bail!("the dispute asks nobody and does not end");
+        }
+    }
+}
