@@ -1,0 +1,10 @@
+//! What verdicts do to money: a double-entry ledger in integers, and stakes that are locked, released and slashed. Pure:
+//! no clock but the size of the log, no randomness, no file. Never creates or loses an amount.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`ledger`] | accounts, entries, the hash chain over them, statements |
+//! | [`optimistic`] | claims that are final unless somebody proves them false in time |
+
+pub mod ledger;
+pub mod optimistic;
