@@ -209,9 +209,6 @@ pub struct Dispute {
     work: Work,
 }
 
-/// Bytes of an accusation.
-const ACCUSATION_BYTES: u64 = 1 + 32 + message::PLACE_BYTES as u64;
-
 impl Dispute {
     /// Opens a dispute. A claim that is false in itself loses at once. `window` is what each answer may take, in the unit
     /// of `now`: entries of the log, not seconds.
@@ -244,7 +241,7 @@ impl Dispute {
             answers: [None, None],
             deadline: now.saturating_add(window),
             window,
-            work: Work { messages: [0, 1], bytes: [0, ACCUSATION_BYTES], input_bytes: 0 },
+            work: Work { messages: [0, 1], bytes: [0, accusation.encode().len() as u64], input_bytes: 0 },
             referee,
             claim,
             accusation,

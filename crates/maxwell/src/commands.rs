@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Check(check::CheckArguments),
     /// Judge a claim by the cheapest check that is enough, without a replay where it can
     Audit(audit::AuditArguments),
+    /// Two parties differ about a claim: find the first number, redo it, move the stake
+    Dispute(dispute::DisputeArguments),
     /// Run every cheat against every check, and count what was caught
     Redteam(redteam::RedteamArguments),
     /// Prove a claim, for anybody who has the model
@@ -138,6 +140,7 @@ impl Command {
             Self::Generate(arguments) => generate::run(&arguments, shell),
             Self::Check(arguments) => check::run(&arguments, shell),
             Self::Audit(arguments) => audit::run(&arguments, shell),
+            Self::Dispute(arguments) => dispute::run(&arguments, shell),
             Self::Redteam(arguments) => redteam::run(&arguments, shell),
             Self::Prove(arguments) => prove::run(&arguments, shell),
             Self::Cost(arguments) => cost::run(&arguments, shell),

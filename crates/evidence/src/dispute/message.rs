@@ -3,16 +3,16 @@
 //! Hashes: 32 bytes each, as many as were asked for. A place: position, block, index (8 bytes each, little-endian) and
 //! the operation's number. Leaves: see [`crate::trace::openings`].
 
+use protocol::TraceRoot;
 use protocol::id::{ID_BYTES, MerkleHash};
 use protocol::trace::TraceOperation;
 
+use super::Accusation;
 use crate::recompute::NumberPlace;
 use crate::trace::MAX_OPENING_BYTES;
 
 /// Longest answer: the leaves that one number follows from.
 pub const MAX_ANSWER_BYTES: usize = MAX_OPENING_BYTES;
-/// Bytes of a place.
-pub(super) const PLACE_BYTES: usize = 3 * 8 + 1;
 
 const OPERATIONS: [TraceOperation; 11] = [
     TraceOperation::Residual,
@@ -27,6 +27,41 @@ const OPERATIONS: [TraceOperation; 11] = [
     TraceOperation::Down,
     TraceOperation::Logits,
 ];
+
+const OUTPUT: u8 = 0;
+const TRACE: u8 = 1;
+const TRACE_THAT_LEAVES: u8 = 2;
+
+impl Accusation {
+    /// One byte for the kind; then the output's number (4 bytes, little-endian), or the root and the place where the run
+    /// leaves its range if there is one.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Output { index } => [&[OUTPUT][..], &index.to_le_bytes()].concat(),
+            Self::Trace { root, leaves: None } => [&[TRACE][..], root.as_bytes()].concat(),
+            Self::Trace { root, leaves: Some(place) } => {
+                [&[TRACE_THAT_LEAVES][..], root.as_bytes(), &encode_place(*place)].concat()
+            }
+        }
+    }
+
+    /// Reads the bytes of [`Self::encode`], and no others.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        if *kind == OUTPUT {
+            return Some(Self::Output { index: u32::from_le_bytes(rest.try_into().ok()?) });
+        }
+        let (root, rest) = rest.split_first_chunk::<ID_BYTES>()?;
+        let root = TraceRoot::from_bytes(*root);
+        match *kind {
+            TRACE if rest.is_empty() => Some(Self::Trace { root, leaves: None }),
+            TRACE_THAT_LEAVES => Some(Self::Trace { root, leaves: Some(decode_place(rest)?) }),
+            _ => None,
+        }
+    }
+}
 
 pub(super) fn encode_hashes<'h>(hashes: impl Iterator<Item = &'h [u8; ID_BYTES]>) -> Vec<u8> {
     hashes.flatten().copied().collect()

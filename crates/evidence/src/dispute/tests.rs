@@ -1,10 +1,12 @@
 //! Nodes below nodes, and answers as bytes.
 
+use protocol::TraceRoot;
 use protocol::id::MerkleHash;
 use protocol::merkle;
 use protocol::trace::TraceOperation;
 
-use super::message::{PLACE_BYTES, decode_hashes, decode_place, encode_place};
+use super::Accusation;
+use super::message::{decode_hashes, decode_place, encode_place};
 use super::tree::Node;
 use crate::recompute::NumberPlace;
 use crate::trace::LeafPlace;
@@ -44,11 +46,11 @@ fn hashes_below_a_node_lead_to_it() {
 fn places_come_back() {
     let place = NumberPlace { position: 5, block: 300, operation: TraceOperation::Logits, index: 1 << 40 };
     let bytes = encode_place(place);
-    assert_eq!((bytes.len(), decode_place(&bytes)), (PLACE_BYTES, Some(place)));
+    assert_eq!((bytes.len(), decode_place(&bytes)), (25, Some(place)));
     assert_eq!(decode_place(&bytes[1..]), None);
     assert_eq!(decode_place(&[&bytes[..], &[0]].concat()), None);
     let mut unknown = bytes;
-    unknown[PLACE_BYTES - 1] = 11;
+    unknown[24] = 11;
     assert_eq!(decode_place(&unknown), None);
 }
 
@@ -63,4 +65,23 @@ fn no_length_is_believed() {
         assert_eq!(decode_openings(bytes, &[leaf], |_| 4), None);
     }
     assert_eq!(decode_openings(&[0], &[], |_| 4), None);
+}
+
+#[test]
+fn accusations_come_back() {
+    let root = TraceRoot::from_bytes([5; 32]);
+    let place = NumberPlace { position: 5, block: 3, operation: TraceOperation::Down, index: 7 };
+    for accusation in [
+        Accusation::Output { index: 9 },
+        Accusation::Trace { root, leaves: None },
+        Accusation::Trace { root, leaves: Some(place) },
+    ] {
+        let bytes = accusation.encode();
+        assert_eq!(Accusation::decode(&bytes), Some(accusation));
+        for end in 0..bytes.len() {
+            assert_ne!(Accusation::decode(&bytes[..end]), Some(accusation));
+        }
+        assert_eq!(Accusation::decode(&[&bytes[..], &[0]].concat()), None);
+    }
+    assert_eq!(Accusation::decode(&[3; 33]), None);
 }

@@ -2,7 +2,7 @@
 //! prover was accused. Must never leave a cheat out of the count because it was missed.
 
 pub(crate) mod cheats;
-mod checks;
+pub(crate) mod checks;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -248,11 +248,7 @@ fn accuse(
 }
 
 /// A challenger changes one number of the honest trace and disputes the claim. Whether the claimant is blamed.
-fn loses_to_a_liar(
-    verifier: &Verifier<'_>,
-    answer: &Lie,
-    random: &mut SplitMix64,
-) -> anyhow::Result<bool> {
+fn loses_to_a_liar(verifier: &Verifier<'_>, answer: &Lie, random: &mut SplitMix64) -> anyhow::Result<bool> {
     let mut lie = answer.trace.clone();
     let chunk = random.below(lie.len() as u64) as usize;
     let chunk = lie.get_mut(chunk).context("the trace has chunks")?;
@@ -269,8 +265,7 @@ fn loses_to_a_liar(
     let is_whole = lie.iter().all(|chunk| tree.push(chunk));
     let opener = tree.finish().filter(|_| is_whole).context("a whole trace has a root")?;
     let challenger = Party::new(&verifier.referee, opener, Shown(&lie), &ids, None);
-    let claimant =
-        Party::new(&verifier.referee, answer.opener.clone(), Shown(&answer.trace), &ids, None);
+    let claimant = Party::new(&verifier.referee, answer.opener.clone(), Shown(&answer.trace), &ids, None);
     let accusation = challenger.accusation();
     let played = play(&verifier.referee, &answer.claim, accusation, &claimant, &challenger, 1)?;
     let is_named = matches!(played.outcome.challenger, Some(Fault::Number { .. }));
@@ -318,7 +313,13 @@ fn report(arguments: &RedteamArguments, subjects: u32, rows: &[Row], honest: &[H
         );
     }
     for row in honest {
-        let _ = write!(text, "\n  honest       {:<14} {} checks, {} false alarms", row.check.name(), row.checks, row.alarms);
+        let _ = write!(
+            text,
+            "\n  honest       {:<14} {} checks, {} false alarms",
+            row.check.name(),
+            row.checks,
+            row.alarms
+        );
     }
     let _ = write!(
         text,

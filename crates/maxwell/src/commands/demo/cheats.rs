@@ -150,7 +150,12 @@ impl Scene<'_> {
 
 /// What a server gives out that reads `read` instead of the prompt and draws from `seed`, with fingerprints for
 /// the request that it claims to have served.
-pub(in crate::commands) fn forge(engine: &Engine, request: &Request, read: &[u32], seed: &Seed) -> anyhow::Result<Completed> {
+pub(in crate::commands) fn forge(
+    engine: &Engine,
+    request: &Request,
+    read: &[u32],
+    seed: &Seed,
+) -> anyhow::Result<Completed> {
     let model = engine.model();
     let settings = &request.settings;
     let point = fingerprint_point(&model.commitment, &request.nonce, &request.prompt_ids, settings);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use engine::Engine;
 use evidence::dispute::party::{Numbers, Party};
-use evidence::dispute::{Accusation, Dispute, Outcome, Side, Work};
+use evidence::dispute::{Accusation, Dispute, Outcome, Question, Side, Work};
 use evidence::recompute::Referee;
 use evidence::replay::replay;
-use protocol::verdict::{Reason, Verdict};
 use protocol::Claim;
+use protocol::verdict::{Reason, Verdict};
 
 /// How a dispute went.
 pub(crate) struct Played {
@@ -21,7 +21,7 @@ pub(crate) struct Played {
     /// Of the referee alone.
     pub(crate) referee: Duration,
     /// What was said, in order.
-    pub(crate) said: Vec<(Side, Vec<u8>)>,
+    pub(crate) said: Vec<(Side, Question, Vec<u8>)>,
 }
 
 /// What an honest challenger accuses a claim of; `None` if a replay finds nothing wrong.
@@ -75,7 +75,7 @@ pub(crate) fn play<A: Numbers, B: Numbers>(
             let began = Instant::now();
             dispute.answer(side, &answer, 0)?;
             spent += began.elapsed();
-            said.push((side, answer));
+            said.push((side, question, answer));
         }
         if !is_asked {
             bail!("the dispute asks nobody and does not end");

@@ -147,10 +147,8 @@ impl Scene<'_> {
                 let last = claim.output_ids.last_mut().context("the answer has tokens")?;
                 let honest = *last;
                 let others = (1..model.config.vocab).map(|step| (honest + step) % model.config.vocab);
-                *last = others
-                    .into_iter()
-                    .find(|id| !model.tokenizer.is_end(*id))
-                    .context("another token")?;
+                *last =
+                    others.into_iter().find(|id| !model.tokenizer.is_end(*id)).context("another token")?;
                 claim.output_bytes = model.tokenizer.decode_bytes(&claim.output_ids)?;
                 self.shown(self.engine, claim)
             }
@@ -342,7 +340,10 @@ fn blocks_of(weights: &Weights) -> anyhow::Result<(BlockKind, Vec<u8>)> {
             Ok((*kind, bytes.as_slice().to_vec()))
         }
         Form::Blocks { .. } | Form::Rows { .. } => {
-            bail!("{} is in a format that the red team does not change: take Q4_0, Q4_1 or Q8_0", weights.name())
+            bail!(
+                "{} is in a format that the red team does not change: take Q4_0, Q4_1 or Q8_0",
+                weights.name()
+            )
         }
     }
 }

@@ -64,7 +64,7 @@ pub(super) struct Verifier<'v> {
 }
 
 /// A prover's numbers as it recorded them.
-pub(super) struct Shown<'s>(pub(super) &'s [ChunkTrace]);
+pub(crate) struct Shown<'s>(pub(crate) &'s [ChunkTrace]);
 
 impl Numbers for Shown<'_> {
     fn of_blocks(&self, blocks: &[usize]) -> Vec<ChunkTrace> {
