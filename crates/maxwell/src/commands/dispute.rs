@@ -184,7 +184,7 @@ impl Case<'_> {
     fn cheated(mut self, arguments: &DisputeArguments, cheat: Cheat) -> anyhow::Result<Disputed> {
         let request = Request {
             prompt_ids: self.claim.prompt_ids.clone(),
-            settings: self.claim.settings.clone(),
+            settings: self.claim.settings,
             nonce: self.claim.nonce,
             client_seed: self.claim.client_seed,
         };

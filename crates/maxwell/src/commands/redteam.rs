@@ -231,9 +231,10 @@ fn accuse(
         };
         let mut alarms = 0;
         for _ in 0..looks {
-            alarms += u32::from(match check {
-                Check::Dispute => loses_to_a_liar(verifier, &answer, random)?,
-                check => verifier.catches(*check, &answer, random)?,
+            alarms += u32::from(if *check == Check::Dispute {
+                loses_to_a_liar(verifier, &answer, random)?
+            } else {
+                verifier.catches(*check, &answer, random)?
             });
         }
         match honest.iter_mut().find(|row| row.check == *check) {

@@ -35,25 +35,8 @@ pub(super) fn finished(
         Accusation::Trace { .. } => "\n  accused of a false trace",
         Accusation::Output { .. } => "\n  accused of an output that its own logits do not give",
     });
-    for (number, (side, question, answer)) in played.said.iter().enumerate() {
-        let _ = write!(
-            text,
-            "\n  {:>2} {:<10} {:<44} {:>9} bytes",
-            number + 1,
-            side.code(),
-            asked(*question),
-            answer.len()
-        );
-    }
-    if let Some(place) = outcome.place {
-        let _ = write!(text, "\n  decided by {}, number {}", place.place(), place.index);
-    }
-    for (side, fault) in [(Side::Claimant, &outcome.claimant), (Side::Challenger, &outcome.challenger)] {
-        let _ = match fault {
-            Some(fault) => write!(text, "\n  {} is wrong: {}", side.code(), wrong(fault)),
-            None => write!(text, "\n  {} did nothing wrong", side.code()),
-        };
-    }
+    text.push_str(&rounds(&played));
+    text.push_str(&ruling(&played));
     let work = played.work;
     let _ = write!(
         text,
@@ -86,6 +69,35 @@ pub(super) fn finished(
         "stake_moved": moved_json(&moved),
     });
     Ok(Finished { exit: if falls { Exit::Reject } else { Exit::Ok }, json, text })
+}
+
+fn rounds(played: &Played) -> String {
+    let mut text = String::new();
+    for (number, (side, question, answer)) in played.said.iter().enumerate() {
+        let _ = write!(
+            text,
+            "\n  {:>2} {:<10} {:<44} {:>9} bytes",
+            number + 1,
+            side.code(),
+            asked(*question),
+            answer.len()
+        );
+    }
+    text
+}
+
+fn ruling(played: &Played) -> String {
+    let (outcome, mut text) = (&played.outcome, String::new());
+    if let Some(place) = outcome.place {
+        let _ = write!(text, "\n  decided by {}, number {}", place.place(), place.index);
+    }
+    for (side, fault) in [(Side::Claimant, &outcome.claimant), (Side::Challenger, &outcome.challenger)] {
+        let _ = match fault {
+            Some(fault) => write!(text, "\n  {} is wrong: {}", side.code(), wrong(fault)),
+            None => write!(text, "\n  {} did nothing wrong", side.code()),
+        };
+    }
+    text
 }
 
 fn money(moved: &Moved) -> String {
