@@ -9,8 +9,11 @@ mod error;
 pub mod field;
 pub mod freivalds;
 pub mod ladder;
+pub mod rate;
 pub mod recompute;
 pub mod replay;
+pub mod schedule;
+pub mod sequential;
 pub mod trace;
 
 pub use self::error::Error;

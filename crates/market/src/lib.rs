@@ -3,8 +3,10 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`economics`] | audit rates and stakes at which cheating does not pay |
 //! | [`ledger`] | accounts, entries, the hash chain over them, statements |
 //! | [`optimistic`] | claims that are final unless somebody proves them false in time |
 
+pub mod economics;
 pub mod ledger;
 pub mod optimistic;
