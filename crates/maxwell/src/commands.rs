@@ -7,6 +7,7 @@ mod cost;
 mod coverage;
 mod demo;
 mod dispute;
+mod economics;
 mod gateway;
 mod generate;
 mod inspect;
@@ -86,6 +87,8 @@ pub(crate) enum Command {
     Audit(audit::AuditArguments),
     /// Two parties differ about a claim: find the first number, redo it, move the stake
     Dispute(dispute::DisputeArguments),
+    /// How often to audit and how much to stake, so that cheating does not pay
+    Economics(economics::EconomicsArguments),
     /// Run every cheat against every check, and count what was caught
     Redteam(redteam::RedteamArguments),
     /// Prove a claim, for anybody who has the model
@@ -141,6 +144,7 @@ impl Command {
             Self::Check(arguments) => check::run(&arguments, shell),
             Self::Audit(arguments) => audit::run(&arguments, shell),
             Self::Dispute(arguments) => dispute::run(&arguments, shell),
+            Self::Economics(arguments) => economics::run(&arguments, shell),
             Self::Redteam(arguments) => redteam::run(&arguments, shell),
             Self::Prove(arguments) => prove::run(&arguments, shell),
             Self::Cost(arguments) => cost::run(&arguments, shell),

@@ -21,8 +21,17 @@ pub(crate) fn ppb(text: &str) -> Result<u32, String> {
     fixed(text, 9)
 }
 
+/// Millionths of an amount: `12.5` is 12500000.
+pub(crate) fn micro(text: &str) -> Result<u64, String> {
+    fixed_u64(text, 6)
+}
+
 /// A decimal number with at most `places` digits behind the point, times 10^places.
 fn fixed(text: &str, places: usize) -> Result<u32, String> {
+    u32::try_from(fixed_u64(text, places)?).map_err(|_| "far too large".to_owned())
+}
+
+fn fixed_u64(text: &str, places: usize) -> Result<u64, String> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     let is_number = !(whole.is_empty() && fraction.is_empty()) && all_digits(whole) && all_digits(fraction);
