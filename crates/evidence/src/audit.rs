@@ -214,27 +214,34 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         if self.end.is_some() {
             return;
         }
-        let mut rows = Vec::new();
         if !self.is_next(trace) {
             return self.stop(self.next, self.at(self.next, 0, TraceFault::Length));
         }
-        for head in self.heads.iter_mut().flatten() {
-            head.draw(trace.count);
-        }
+        let mut heads = std::mem::take(&mut self.heads);
+        heads.iter_mut().flatten().for_each(|head| head.draw(trace.count));
         let blocks = self.model.tensors.blocks.len();
-        for (number, block) in self.parts.clone().into_iter().enumerate() {
-            let follows = number.checked_sub(1).is_some_and(|before| self.parts[before] + 1 == block);
-            if !follows {
-                rows = self.entering(block, trace);
+        // What enters and what leaves each block is in the trace, so blocks do not wait for each other.
+        let parts = heads.iter_mut().map(Some).chain([None]).enumerate();
+        let parts: Vec<_> = parts.filter(|(block, _)| self.parts.binary_search(block).is_ok()).collect();
+        // The head first, since it takes longest.
+        let audited: Vec<Part> = parts
+            .into_par_iter()
+            .rev()
+            .map(|(block, heads)| match heads {
+                Some(heads) => Part { end: self.audit_block(block, heads, trace), computed: Vec::new() },
+                None => self.audit_head(blocks, trace),
+            })
+            .collect();
+        self.heads = heads;
+        for part in audited.into_iter().rev() {
+            if let Some((position, end)) = part.end {
+                self.stop(position, end);
             }
-            if block == blocks {
-                self.audit_head(trace, &rows);
-            } else {
-                self.audit_block(block, trace, &mut rows);
-                if self.parts.get(number + 1) != Some(&(block + 1)) {
-                    self.compare(block + 1, trace, &rows);
-                }
-            }
+            self.computed.extend(part.computed);
+        }
+        if let Some((position, _)) = self.end {
+            // Behind the end nothing has a meaning.
+            self.computed.truncate(position.saturating_sub(self.logits_from));
         }
         self.next += trace.count;
     }
@@ -250,20 +257,21 @@ impl<'a, F: CheckField> Auditor<'a, F> {
     }
 
     /// What enters a block: the embedding, or what the trace says.
-    fn entering(&mut self, block: usize, trace: &ChunkTrace) -> Vec<Row<F>> {
+    fn entering(&self, block: usize, trace: &ChunkTrace, ends: &mut Ends) -> Vec<Row<F>> {
         let mut rows = Vec::with_capacity(trace.count);
-        let end = self.end.map_or(usize::MAX, |(position, _)| position);
-        for position in (self.next..self.next + trace.count).take_while(|position| *position < end) {
+        for position in self.next..self.next + trace.count {
+            let token = self.token(block, trace, position);
             let entered = if block == 0 {
                 let (scale, stream) = (self.model.recipe.embedding_scale, self.model.formats.residual);
                 Ok(embedding(&self.model.tensors.embedding, self.feed.ids[position], stream, scale))
             } else {
-                self.token(block, trace, position).entering()
+                token.entering()
             };
-            match entered {
-                Ok(x) => rows.push(Row::new(position, x.into_iter().map(|v| v as i32).collect())),
-                Err((position, end)) => {
-                    self.stop(position, end);
+            let row = entered.map(|x| Row::new(position, x.into_iter().map(|v| v as i32).collect()));
+            match row.and_then(|row| token.residual(&row).map(|()| row)) {
+                Ok(row) => rows.push(row),
+                Err(stop) => {
+                    ends.add(stop);
                     break;
                 }
             }
@@ -271,31 +279,24 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         rows
     }
 
-    /// Compares what leaves the block before with what the trace says.
-    fn compare(&mut self, block: usize, trace: &ChunkTrace, rows: &[Row<F>]) {
-        let differs = |row: &Row<F>| self.token(block, trace, row.position).residual(row).err();
-        if let Some((position, end)) = rows.iter().find_map(differs) {
-            self.stop(position, end);
-        }
-    }
-
-    fn audit_block(&mut self, block: usize, trace: &ChunkTrace, rows: &mut Vec<Row<F>>) {
-        let heads = &self.heads[block];
-        let project = |row: &mut Row<F>| self.token(block, trace, row.position).project(row, heads).err();
-        let mut stops: Vec<Stop> = rows.par_iter_mut().filter_map(project).collect();
-        cut(rows, &stops);
-        for row in rows.iter() {
-            for (state, part) in self.heads[block].iter_mut().zip(&row.parts) {
+    /// The first position at which a block is wrong: from what enters it to what leaves it.
+    fn audit_block(&self, block: usize, heads: &mut [HeadState<F>], trace: &ChunkTrace) -> Option<Stop> {
+        let mut ends = Ends::default();
+        let mut rows = self.entering(block, trace, &mut ends);
+        let states = &*heads;
+        let project = |row: &mut Row<F>| self.token(block, trace, row.position).project(row, states).err();
+        ends.cut(&mut rows, |rows| rows.par_iter_mut().filter_map(project).collect());
+        for row in &rows {
+            for (state, part) in heads.iter_mut().zip(&row.parts) {
                 state.append(part);
             }
         }
-        let heads = &self.heads[block];
-        let finish = |row: &mut Row<F>| self.token(block, trace, row.position).finish(row, heads).err();
-        stops.extend(rows.par_iter_mut().filter_map(finish).collect::<Vec<Stop>>());
-        cut(rows, &stops);
-        for (position, end) in stops {
-            self.stop(position, end);
-        }
+        let states = &*heads;
+        let finish = |row: &mut Row<F>| self.token(block, trace, row.position).finish(row, states).err();
+        ends.cut(&mut rows, |rows| rows.par_iter_mut().filter_map(finish).collect());
+        let differs = |row: &Row<F>| self.token(block + 1, trace, row.position).residual(row).err();
+        ends.cut(&mut rows, |rows| rows.iter().find_map(differs).into_iter().collect());
+        ends.first
     }
 
     fn token<'t>(&'t self, block: usize, trace: &'t ChunkTrace, position: usize) -> TokenAudit<'t, F> {
@@ -310,20 +311,26 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         }
     }
 
-    fn audit_head(&mut self, trace: &ChunkTrace, rows: &[Row<F>]) {
-        let block = self.model.tensors.blocks.len();
+    fn audit_head(&self, block: usize, trace: &ChunkTrace) -> Part {
+        let mut ends = Ends::default();
+        let rows = self.entering(block, trace, &mut ends);
         let audit = |row: &Row<F>| {
             let token = self.token(block, trace, row.position);
             let logits = token.logits(row, row.position >= self.logits_from)?;
             Ok(logits.map(|logits| computed_at(&self.feed, self.sampler, row.position, &mut logits.to_vec())))
         };
         let results: Vec<Result<_, Stop>> = rows.par_iter().map(audit).collect();
+        let mut computed = Vec::new();
         for result in results {
             match result {
-                Ok(computed) => self.computed.extend(computed),
-                Err((position, end)) => return self.stop(position, end),
+                Ok(found) => computed.extend(found),
+                Err(stop) => {
+                    ends.add(stop);
+                    break;
+                }
             }
         }
+        Part { end: ends.first, computed }
     }
 
     /// The first end counts.
@@ -362,10 +369,36 @@ impl<'a, F: CheckField> Auditor<'a, F> {
     }
 }
 
-/// Rows at and after an end are of no interest: nothing before depends on them.
-fn cut<F: CheckField>(rows: &mut Vec<Row<F>>, ends: &[Stop]) {
-    if let Some(first) = ends.iter().map(|(position, _)| *position).min() {
-        rows.retain(|row| row.position < first);
+/// What came of one part of a chunk.
+struct Part {
+    end: Option<Stop>,
+    /// Behind the last block.
+    computed: Vec<Computed>,
+}
+
+/// The first end of a block's rows.
+#[derive(Default)]
+struct Ends {
+    first: Option<Stop>,
+}
+
+impl Ends {
+    fn add(&mut self, (position, end): Stop) {
+        if self.first.is_none_or(|(first, _)| position < first) {
+            self.first = Some((position, end));
+        }
+    }
+
+    /// Takes a step on all rows. Rows at and after an end are of no interest: nothing before depends on them.
+    fn cut<F: CheckField>(
+        &mut self,
+        rows: &mut Vec<Row<F>>,
+        step: impl FnOnce(&mut Vec<Row<F>>) -> Vec<Stop>,
+    ) {
+        step(rows).into_iter().for_each(|stop| self.add(stop));
+        if let Some((first, _)) = self.first {
+            rows.retain(|row| row.position < first);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use blake3::OutputReader;
 
 mod goldilocks;
+mod limbs;
 mod mersenne;
 #[cfg(test)]
 mod tests;

@@ -46,10 +46,9 @@ impl<F: CheckField> Row<F> {
 }
 
 impl<F: CheckField> TokenAudit<'_, F> {
-    /// Residual, norm, queries, keys, values.
+    /// Norm, queries, keys, values.
     pub(super) fn project(&self, row: &mut Row<F>, heads: &[HeadState<F>]) -> Result<(), Stop> {
         let (rules, dim) = (&self.rules.blocks[self.block], self.model.config.head_dim as usize);
-        self.residual(row)?;
         let normed = apply(&rules.attn_norm, &row.x);
         let tensors = &self.model.tensors.blocks[self.block];
         let [q, k, v] = self.products(
@@ -87,9 +86,8 @@ impl<F: CheckField> TokenAudit<'_, F> {
         self.in_range(((), rules.add_down(&mut row.x, down)))
     }
 
-    /// Behind the last block: the residual, and the logits where they are wanted.
+    /// Behind the last block: the logits where they are wanted.
     pub(super) fn logits(&self, row: &Row<F>, wanted: bool) -> Result<Option<&[i64]>, Stop> {
-        self.residual(row)?;
         let found = self.operations.get(1).map_or(&[][..], |operation| operation.row(self.index));
         if !wanted {
             return if found.is_empty() {

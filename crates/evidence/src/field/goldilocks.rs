@@ -4,6 +4,7 @@
 use blake3::OutputReader;
 use model::fingerprint::PRIME as P;
 
+use super::limbs::{LIMB_BITS, LIMB_RUN, limb_sums};
 use super::{CheckField, next_u64};
 
 /// 2^64 modulo p.
@@ -44,8 +45,14 @@ impl CheckField for Goldilocks2 {
 
     fn dot(coefficients: &[[u64; 2]], values: &[i64]) -> [u64; 2] {
         let mut sum = [0; 2];
-        for (c, v) in coefficients.iter().zip(values) {
-            sum = Self::add(sum, Self::scale(*c, *v));
+        for (c, v) in coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN)) {
+            for (coordinate, sum) in sum.iter_mut().enumerate() {
+                let c = c.iter().map(|c| c[coordinate]);
+                for (limb, part) in (0..).zip(limb_sums(c, v)) {
+                    let part = reduce_unsigned(u128::from(reduce_wide(part)) << (limb * LIMB_BITS));
+                    *sum = add_base(*sum, part);
+                }
+            }
         }
         sum
     }

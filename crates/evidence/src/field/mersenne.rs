@@ -2,11 +2,10 @@
 
 use blake3::OutputReader;
 
+use super::limbs::{LIMB_BITS, LIMB_RUN, limb_sums};
 use super::{CheckField, next_u64};
 
 const P: u64 = (1 << 61) - 1;
-/// Products of 61 and 62 bits, one sign among them, that fit a 128-bit sum.
-const RUN: usize = 8;
 
 /// Modulo 2^61 - 1.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +40,10 @@ impl CheckField for Mersenne61 {
 
     fn dot(coefficients: &[u64], values: &[i64]) -> u64 {
         let mut sum = 0;
-        for (c, v) in coefficients.chunks(RUN).zip(values.chunks(RUN)) {
-            let products = c.iter().zip(v).map(|(c, v)| i128::from(*c) * i128::from(*v));
-            sum = Self::add(sum, reduce(products.sum()));
+        for (c, v) in coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN)) {
+            for (limb, part) in (0..).zip(limb_sums(c.iter().copied(), v)) {
+                sum = Self::add(sum, reduce(i128::from(reduce(part)) << (limb * LIMB_BITS)));
+            }
         }
         sum
     }
