@@ -13,6 +13,10 @@ use protocol::fingerprint::ExtensionElement;
 use protocol::id::{ClientSeed, ModelCommitment, Nonce, Seed, TemplateDigest};
 use protocol::settings::SamplingSettings;
 
+#[expect(dead_code, reason = "the seeds alone are used here")]
+#[path = "entries/disputes.rs"]
+mod disputes;
+
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     for target in ["gguf", "tokenizer", "claim"] {
@@ -37,6 +41,16 @@ fn main() -> io::Result<()> {
         fs::create_dir_all(&folder)?;
         for (number, seed) in (entry.seeds)().iter().enumerate() {
             fs::write(folder.join(format!("seed-{number}")), seed)?;
+        }
+    }
+    for (name, seeds) in [
+        ("opening", disputes::openings()),
+        ("dispute", disputes::disputes()),
+        ("challenge", disputes::challenges()),
+    ] {
+        fs::create_dir_all(corpus.join(name))?;
+        for (number, seed) in seeds.iter().enumerate() {
+            fs::write(corpus.join(name).join(format!("seed-{number}")), seed)?;
         }
     }
     Ok(())

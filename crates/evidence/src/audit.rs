@@ -24,7 +24,9 @@ use self::token::{Row, Stop, TokenAudit};
 use crate::Error;
 use crate::field::CheckField;
 use crate::freivalds::Prepared;
-use crate::replay::{Computed, Feed, Replayed, after_replay, before_replay, computed_at};
+use crate::replay::{
+    Computed, Feed, Replayed, after_replay, before_replay, computed_at, left_by_its_own_account,
+};
 
 pub(crate) mod attention;
 pub(crate) mod elementwise;
@@ -173,6 +175,9 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         let AuditModel { model, rules, sampler } = subject;
         if let Some(verdict) = before_replay(model, claim, None) {
             return Err(verdict);
+        }
+        if let Some(reason) = left_by_its_own_account(claim) {
+            return Err(Verdict::Reject(reason));
         }
         let feed = Feed::new(model, claim);
         let is_whole = feed.out_of_range_claimed.is_some();

@@ -15,9 +15,11 @@ use protocol::fingerprint::{LogitFingerprint, fingerprint_point};
 use protocol::id::{Nonce, Seed};
 use protocol::logprobs::TokenLogprobs;
 use protocol::seed::{derive_seed, draw_u64};
+use protocol::trace::{TraceFault, TraceOperation, TracePlace};
 use protocol::verdict::{Missing, Reason, Verdict};
 
 use crate::Error;
+use crate::trace::commit;
 
 /// Judges a claim by running it again. `issued` is the nonce that the checker gave out for this request;
 /// without it nothing is said about freshness.
@@ -25,10 +27,15 @@ use crate::Error;
 /// # Errors
 /// [`Error::Tokenizer`] if this build can't decode the model's tokens; nobody is to blame for that.
 pub fn replay(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) -> Result<Verdict, Error> {
-    if claim.finish == FinishReason::ReaderLeft {
-        return Ok(Verdict::Reject(ends_early(claim)));
+    match left_by_its_own_account(claim) {
+        Some(reason) => Ok(Verdict::Reject(reason)),
+        None => replay_delivered(engine, claim, issued),
     }
-    replay_delivered(engine, claim, issued)
+}
+
+/// A server's own claim can't say that its reader left: it would be free to end wherever it likes.
+pub(crate) fn left_by_its_own_account(claim: &Claim) -> Option<Reason> {
+    (claim.finish == FinishReason::ReaderLeft).then(|| ends_early(claim))
 }
 
 /// As [`replay`], for claims that a gateway wrote down itself: it saw when the reader left, so the beginning of an
@@ -43,9 +50,20 @@ pub fn replay_delivered(engine: &Engine, claim: &Claim, issued: Option<&Nonce>) 
         None => {
             let feed = Feed::new(model, claim);
             let computed = teacher_force(engine, std::slice::from_ref(&feed)).pop().unwrap_or_default();
-            after_replay(model, &feed, &computed)
+            Ok(with_trace(engine, claim, after_replay(model, &feed, &computed)?))
         }
     }
+}
+
+/// What is committed to is claimed as well: numbers inside that no honest run has are a lie, even where they lead to the
+/// right output. Costs a second pass, for claims with a trace alone.
+fn with_trace(engine: &Engine, claim: &Claim, verdict: Verdict) -> Verdict {
+    let Some(root) = claim.trace.filter(|_| verdict == Verdict::Accept) else { return verdict };
+    if commit(engine, claim).map(|opener| opener.root()) == Some(root) {
+        return verdict;
+    }
+    let place = TracePlace { position: 0, block: 0, operation: TraceOperation::Residual };
+    Verdict::Reject(Reason::ExecutionTrace { place, fault: TraceFault::Commitment })
 }
 
 /// As [`replay_delivered`], for many claims in one pass over the weights. Each verdict is that of a replay alone: no
@@ -56,7 +74,10 @@ pub fn replay_batch(engine: &Engine, claims: &[&Claim]) -> Vec<Result<Verdict, E
     let open = claims.iter().zip(&early).filter(|(_, early)| early.is_none());
     let feeds: Vec<Feed<'_>> = open.map(|(claim, _)| Feed::new(model, claim)).collect();
     let computed = teacher_force(engine, &feeds);
-    let mut late = feeds.iter().zip(&computed).map(|(feed, computed)| after_replay(model, feed, computed));
+    let mut late = feeds.iter().zip(&computed).map(|(feed, computed)| {
+        let verdict = after_replay(model, feed, computed)?;
+        Ok(with_trace(engine, feed.claim, verdict))
+    });
     let verdict = |early: Option<Verdict>| match early {
         Some(verdict) => Ok(verdict),
         None => late.next().expect("each claim without an early verdict has a feed"),

@@ -5,14 +5,16 @@ use protocol::verdict::{Reason, Verdict};
 
 use super::Fault;
 use crate::audit::AuditModel;
-use crate::replay::{Feed, before_replay, check_claim_without_numbers, check_output, computed_at};
+use crate::replay::{
+    Feed, before_replay, check_claim_without_numbers, check_output, computed_at, left_by_its_own_account,
+};
 
 /// Why the claim is false whatever its numbers are.
 pub(super) fn statement(subject: &AuditModel, claim: &Claim) -> Option<Reason> {
     match before_replay(subject.model(), claim, None) {
         Some(Verdict::Reject(reason)) => Some(reason),
         Some(Verdict::Accept | Verdict::Undecided(_)) | None => {
-            check_claim_without_numbers(subject.model(), claim)
+            left_by_its_own_account(claim).or_else(|| check_claim_without_numbers(subject.model(), claim))
         }
     }
 }

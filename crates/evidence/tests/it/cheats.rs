@@ -6,12 +6,15 @@ use std::sync::Arc;
 use engine::Engine;
 use engine::trace::{BlockTrace, ChunkTrace};
 use evidence::field::Mersenne61;
+use evidence::replay::{replay, replay_batch};
+use evidence::trace::commit;
 use model::gguf::Gguf;
 use model::import::Architecture;
 use model::synthetic::{Encoded, SplitMix64, SyntheticModel};
-use protocol::Claim;
+use protocol::claim::FinishReason;
 use protocol::trace::{TraceFault, TraceOperation, TracePlace};
 use protocol::verdict::{Reason, Verdict};
+use protocol::{Claim, TraceRoot};
 
 use crate::audit::{Audit, FAMILIES, random_request, trace};
 use crate::replay::{honest, request, start};
@@ -344,4 +347,29 @@ fn no_false_alarm() {
     }
     println!("{audits} honest audits, 0 rejected");
     assert!(audits >= 10_000);
+}
+
+/// A server that stops where it likes and says that its reader left, and one whose output is right but whose trace is not.
+#[test]
+fn what_a_claim_says_beside_its_output_is_checked_as_well() {
+    let engine = start(SyntheticModel::tiny(Architecture::Llama).gguf(), None);
+    let mut audit = Audit::<Mersenne61>::of(&engine);
+    let honest_claim = honest(&engine, request());
+    let mut left = honest_claim.clone();
+    left.output_ids.truncate(5);
+    left.fingerprints.truncate(5);
+    left.output_bytes = engine.model().tokenizer.decode_bytes(&left.output_ids).expect("known");
+    left.finish = FinishReason::ReaderLeft;
+    let shown = whole(&engine, &left);
+    let verdict = audit.judge(&left, shown.into_iter());
+    assert!(matches!(verdict, Verdict::Reject(Reason::EndsEarly { .. })), "{verdict}");
+    // The root of other numbers.
+    let root = commit(&engine, &honest_claim).expect("tokens").root();
+    let right = Claim { trace: Some(root), ..honest_claim.clone() };
+    let wrong = Claim { trace: Some(TraceRoot::from_bytes([9; 32])), ..honest_claim };
+    let expected = rejected(place(0, 0, TraceOperation::Residual), TraceFault::Commitment);
+    assert_eq!(replay(&engine, &right, None), Ok(Verdict::Accept));
+    assert_eq!(replay(&engine, &wrong, None), Ok(expected.clone()));
+    let batch: Vec<_> = replay_batch(&engine, &[&right, &wrong, &right]);
+    assert_eq!(batch, [Ok(Verdict::Accept), Ok(expected), Ok(Verdict::Accept)]);
 }

@@ -314,6 +314,10 @@ fn a_claim_that_is_false_in_itself_loses_before_any_round() {
     early.settings.max_tokens += 1;
     let dispute = subject.open(&early, accusation).expect("a dispute");
     assert!(matches!(dispute.outcome(), Some(Outcome { claimant: Some(Fault::Claim(_)), .. })));
+    let mut left = subject.claim.clone();
+    left.finish = FinishReason::ReaderLeft;
+    let dispute = subject.open(&left, accusation).expect("a dispute");
+    assert!(matches!(dispute.outcome(), Some(Outcome { claimant: Some(Fault::Claim(_)), .. })));
     // What can't be disputed at all.
     let bare = Claim { trace: None, ..subject.claim.clone() };
     assert_eq!(subject.open(&bare, accusation).err(), Some(DisputeError::NoTrace));

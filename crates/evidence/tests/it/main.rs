@@ -4,5 +4,6 @@ mod audit;
 mod challenge;
 mod cheats;
 mod dispute;
+mod fuzz;
 mod parts;
 mod replay;

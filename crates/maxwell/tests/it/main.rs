@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod coverage;
 mod demo;
+mod dispute;
 mod epochs;
 mod gateway;
 mod generate;
