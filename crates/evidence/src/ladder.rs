@@ -64,7 +64,7 @@ pub struct Situation {
 }
 
 /// Thousandths of a replay, measured by `maxwell bench audit`.
-const DESIGNATED_MILLI: u64 = 300;
+const DESIGNATED_MILLI: u64 = 550;
 const PUBLIC_MILLI: u64 = 900;
 /// Tokens' worth of replay that one pass over the weights takes for public vectors.
 const PUBLIC_TOKENS: u64 = 400;

@@ -4,7 +4,7 @@
 use blake3::OutputReader;
 use model::fingerprint::PRIME as P;
 
-use super::limbs::{LIMB_BITS, LIMB_RUN, limb_sums};
+use super::limbs::{LIMB_BITS, LIMB_RUN, limb_sums, narrow_limb_sums};
 use super::{CheckField, next_u64};
 
 /// 2^64 modulo p.
@@ -48,23 +48,20 @@ impl CheckField for Goldilocks2 {
         for (c, v) in coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN)) {
             for (coordinate, sum) in sum.iter_mut().enumerate() {
                 let c = c.iter().map(|c| c[coordinate]);
-                for (limb, part) in (0..).zip(limb_sums(c, v)) {
-                    let part = reduce_unsigned(u128::from(reduce_wide(part)) << (limb * LIMB_BITS));
-                    *sum = add_base(*sum, part);
-                }
+                *sum = add_base(*sum, join(limb_sums(c, v)));
             }
         }
         sum
     }
 
     fn dot_narrow(coefficients: &[[u64; 2]], values: &[i32]) -> [u64; 2] {
-        // 64 + 31 bits: 2^32 products fit.
-        let mut sums = [0_i128; 2];
-        for (c, v) in coefficients.iter().zip(values) {
-            sums[0] += i128::from(c[0]) * i128::from(*v);
-            sums[1] += i128::from(c[1]) * i128::from(*v);
+        let mut sum = [0; 2];
+        for (c, v) in coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN)) {
+            for (coordinate, sum) in sum.iter_mut().enumerate() {
+                *sum = add_base(*sum, join(narrow_limb_sums(c.iter().map(|c| c[coordinate]), v)));
+            }
         }
-        sums.map(reduce_wide)
+        sum
     }
 
     fn combine_rows(
@@ -98,6 +95,13 @@ impl CheckField for Goldilocks2 {
         };
         Some([read(low)?, read(high)?])
     }
+}
+
+/// What the limbs' sums are together.
+fn join(parts: [i128; 3]) -> u64 {
+    let shifted =
+        |(limb, part): (u32, i128)| reduce_unsigned(u128::from(reduce_wide(part)) << (limb * LIMB_BITS));
+    (0..).zip(parts).map(shifted).fold(0, add_base)
 }
 
 fn scale_base(a: u64, value: i64) -> u64 {

@@ -25,3 +25,15 @@ pub(super) fn limb_sums(coefficients: impl Iterator<Item = u64>, values: &[i64])
     }
     [0, 1, 2].map(|limb| i128::from(low[limb]) + (i128::from(high[limb]) << LOW_BITS))
 }
+
+/// As [`limb_sums`], for integers of 32 bits.
+pub(super) fn narrow_limb_sums(coefficients: impl Iterator<Item = u64>, values: &[i32]) -> [i128; 3] {
+    let mut sums = [0_i64; 3];
+    for (c, v) in coefficients.zip(values) {
+        let limbs = [c & LIMB, (c >> LIMB_BITS) & LIMB, c >> (2 * LIMB_BITS)];
+        for (sum, c) in sums.iter_mut().zip(limbs) {
+            *sum += i64::from(c as i32) * i64::from(*v);
+        }
+    }
+    sums.map(i128::from)
+}

@@ -2,7 +2,7 @@
 
 use blake3::OutputReader;
 
-use super::limbs::{LIMB_BITS, LIMB_RUN, limb_sums};
+use super::limbs::{LIMB_BITS, LIMB_RUN, limb_sums, narrow_limb_sums};
 use super::{CheckField, next_u64};
 
 const P: u64 = (1 << 61) - 1;
@@ -39,19 +39,13 @@ impl CheckField for Mersenne61 {
     }
 
     fn dot(coefficients: &[u64], values: &[i64]) -> u64 {
-        let mut sum = 0;
-        for (c, v) in coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN)) {
-            for (limb, part) in (0..).zip(limb_sums(c.iter().copied(), v)) {
-                sum = Self::add(sum, reduce(i128::from(reduce(part)) << (limb * LIMB_BITS)));
-            }
-        }
-        sum
+        let parts = coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN));
+        parts.fold(0, |sum, (c, v)| Self::add(sum, join(limb_sums(c.iter().copied(), v))))
     }
 
     fn dot_narrow(coefficients: &[u64], values: &[i32]) -> u64 {
-        // 61 + 31 bits: 2^34 products fit.
-        let products = coefficients.iter().zip(values).map(|(c, v)| i128::from(*c) * i128::from(*v));
-        reduce(products.sum())
+        let parts = coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN));
+        parts.fold(0, |sum, (c, v)| Self::add(sum, join(narrow_limb_sums(c.iter().copied(), v))))
     }
 
     fn combine_rows(
@@ -78,6 +72,12 @@ impl CheckField for Mersenne61 {
         let value = u64::from_le_bytes(bytes.try_into().ok()?);
         (value < P).then_some(value)
     }
+}
+
+/// What the limbs' sums are together.
+fn join(parts: [i128; 3]) -> u64 {
+    let shifted = |(limb, part): (u32, i128)| reduce(i128::from(reduce(part)) << (limb * LIMB_BITS));
+    (0..).zip(parts).map(shifted).fold(0, |sum, part| reduce_once(sum + part))
 }
 
 /// For a sum below 2p.

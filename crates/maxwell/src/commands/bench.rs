@@ -35,7 +35,7 @@ Examples:
   maxwell bench gateway --alone
   maxwell bench replay --batch 8
   maxwell bench proof --outputs 16,64,256
-  maxwell bench audit
+  maxwell bench audit --block-7b
 
 All but replay, audit and proof need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
 For quality and engine, set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
