@@ -42,8 +42,8 @@ fn a_budget_that_is_too_small_takes_the_strongest_and_says_so() {
     };
     check(0, (None, false));
     check(10, (Some(Check::Statement), false));
-    check(299_999, (Some(Check::Parts(30)), false));
-    check(300_000, (Some(Check::Designated), true));
+    check(549_999, (Some(Check::Parts(30)), false));
+    check(550_000, (Some(Check::Designated), true));
     assert_eq!(chosen(&plan(&SITUATION, 1_000_000_000, Some(999_999))), (Some(Check::Public), false));
 }
 
