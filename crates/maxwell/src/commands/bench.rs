@@ -5,6 +5,7 @@ mod audit;
 mod engine;
 mod gateway;
 mod limits;
+mod market;
 mod oracle;
 mod plot;
 mod proof;
@@ -36,8 +37,9 @@ Examples:
   maxwell bench replay --batch 8
   maxwell bench proof --outputs 16,64,256
   maxwell bench audit --block-7b
+  maxwell bench market
 
-All but replay, audit and proof need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
+All but replay, audit, market and proof need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
 For quality and engine, set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
 
 /// One bench.
@@ -53,6 +55,8 @@ enum Bench {
     Audit(audit::AuditArguments),
     /// Proofs: seconds, bytes and memory over the number of tokens, beside writing and replaying them
     Proof(proof::ProofArguments),
+    /// Clearing an epoch's bids, and booking entries
+    Market(market::MarketArguments),
     /// What the gateway adds and how much it takes, beside nginx and LiteLLM
     Gateway(gateway::GatewayArguments),
 }
@@ -65,6 +69,7 @@ pub(crate) fn run(arguments: &BenchArguments, shell: &Shell) -> anyhow::Result<F
         Bench::Replay(arguments) => replay::run(arguments, shell),
         Bench::Proof(arguments) => proof::run(arguments, shell),
         Bench::Audit(arguments) => audit::run(arguments, shell),
+        Bench::Market(arguments) => market::run(arguments, shell),
         Bench::Gateway(arguments) => gateway::run(arguments, shell),
     }
 }
