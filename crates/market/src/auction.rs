@@ -6,7 +6,7 @@
 //! against the best allocation is measured. No winner pays more than it bid.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::economics::{Infeasible, Stakes};
 use crate::heat_price::HeatPrice;
@@ -174,199 +174,270 @@ impl Epoch {
     }
 
     /// The part of all supplies together that a bundle takes, times 2^40, rounded up.
-    fn share(&self, bundle: &Bundle) -> u128 {
-        let part = |(amount, supply): (&u64, &u64)| match supply {
+    fn share(&self, bundle: &[u128; RESOURCES]) -> u128 {
+        let part = |(amount, supply): (&u128, &u64)| match supply {
             0 => 0,
-            supply => (u128::from(*amount) * SCALE).div_ceil(u128::from(*supply)),
+            supply => div_up(amount.saturating_mul(SCALE), u128::from(*supply)),
         };
         bundle.iter().zip(&self.supply).map(part).sum()
     }
 
-    /// What the reserve asks for a bundle, rounded up.
-    fn reserve_of(&self, class: Class, bundle: &Bundle) -> u128 {
-        let mut total = 0;
-        for (index, ((amount, supply), base)) in
-            bundle.iter().zip(&self.supply).zip(&self.reserve).enumerate()
-        {
-            let is_heated = class == Class::Background && index == Resource::CpuMs as usize;
-            let price = if is_heated { self.heat.price(*base, self.temperature_mk) } else { *base };
-            total += (u128::from(*amount) * u128::from(price)).div_ceil(u128::from((*supply).max(1)));
+    /// The reserve of background work: CPU costs what the heat makes of it.
+    fn heated(&self) -> Bundle {
+        let mut reserve = self.reserve;
+        for price in reserve.iter_mut().take(Resource::CpuMs as usize + 1) {
+            *price = self.heat.price(*price, self.temperature_mk);
         }
-        total
+        reserve
+    }
+
+    /// What a reserve asks for a bundle, rounded up.
+    fn asks(&self, reserve: &Bundle, bundle: &Bundle) -> u128 {
+        let parts = bundle.iter().zip(&self.supply).zip(reserve);
+        let part = |((amount, supply), price): ((&u64, &u64), &u64)| {
+            div_up(u128::from(*amount) * u128::from(*price), u128::from((*supply).max(1)))
+        };
+        parts.filter(|((amount, _), price)| **amount > 0 && **price > 0).map(part).sum()
     }
 }
 
 /// One bid, or a bid with all that feed it.
 #[derive(Clone, Debug)]
 struct Lot {
-    /// Indices of the bids.
-    bids: Vec<usize>,
-    bundle: Bundle,
+    /// Together they may want more than can be counted.
+    bundle: [u128; RESOURCES],
     /// After verification.
-    value: u128,
+    value: i128,
     reserve: u128,
-    share: u128,
     name: BidId,
+    /// What it would pay for as much as the whole of one supply: at most 2^104.
+    density: u128,
+    has_won: bool,
 }
 
-impl Lot {
-    /// What it would pay for as much as the whole of one supply: at most 2^104.
-    fn density(&self) -> u128 {
-        self.value.saturating_mul(SCALE) / self.share.max(1)
-    }
+/// A bid that takes part.
+#[derive(Clone, Copy, Debug)]
+struct Entrant {
+    /// What verification takes of its value.
+    verification: i128,
+    reserve: u128,
+    /// Which lot it belongs to.
+    lot: Option<usize>,
 }
 
 /// Clears an epoch. `funds` says what each agent has; whoever is not in it has nothing. The result does not depend on
 /// the order of the bids.
 #[must_use]
 pub fn clear(epoch: &Epoch, bids: &[(BidId, Bid)], funds: &BTreeMap<AgentId, u64>) -> Cleared {
-    let mut results: Vec<BidOutcome> = admit(epoch, bids, funds);
-    let mut lots = lots(epoch, bids, &mut results);
-    lots.sort_by_cached_key(|lot| (Reverse(lot.density()), lot.name));
-    let mut left = epoch.supply;
-    let (mut won, mut lost) = (Vec::new(), Vec::new());
-    for lot in lots {
-        if lot.value < lot.reserve {
+    let index = Index::new(bids);
+    let mut entrants = admit(epoch, bids, &index, funds);
+    let mut lots = lots(epoch, bids, &index, &mut entrants);
+    let mut order: Vec<(Reverse<u128>, BidId, usize)> =
+        lots.iter().enumerate().map(|(at, lot)| (Reverse(lot.density), lot.name, at)).collect();
+    order.sort_unstable();
+    let (mut left, mut lost) = (epoch.supply, Vec::new());
+    for (_, _, at) in order {
+        let Some(lot) = lots.get_mut(at) else { continue };
+        if u128::try_from(lot.value).unwrap_or(0) < lot.reserve {
             // It lost to the reserve, so it is nobody's competition.
             continue;
         }
-        if lot.bundle.iter().zip(&left).all(|(wanted, left)| wanted <= left) {
+        if lot.bundle.iter().zip(&left).all(|(wanted, left)| *wanted <= u128::from(*left)) {
             for (left, wanted) in left.iter_mut().zip(&lot.bundle) {
-                *left -= wanted;
+                *left -= u64::try_from(*wanted).unwrap_or(*left);
             }
-            won.push(lot);
+            lot.has_won = true;
         } else {
-            lost.push(lot);
+            lost.push(at);
         }
     }
-    let prices = prices(&won, &lost);
-    for lot in &won {
-        charge(epoch, bids, lot, &prices, &mut results);
-    }
+    let prices = prices(&lots, &lost);
+    let settled = bids.iter().zip(&entrants).map(|((_, bid), entrant)| match entrant {
+        Err(refused) => BidOutcome::Refused(*refused),
+        Ok(entrant) => match entrant.lot.and_then(|lot| lots.get(lot)).filter(|lot| lot.has_won) {
+            Some(_) => BidOutcome::Won { pays: charge(epoch, bid, entrant, &prices) },
+            None => BidOutcome::Lost,
+        },
+    });
     let mut sold = epoch.supply;
     for (sold, left) in sold.iter_mut().zip(left) {
         *sold -= left;
     }
-    Cleared { prices, results, sold }
+    Cleared { prices, results: settled.collect(), sold }
 }
 
-/// Who takes part: `Lost` until it wins.
-fn admit(epoch: &Epoch, bids: &[(BidId, Bid)], funds: &BTreeMap<AgentId, u64>) -> Vec<BidOutcome> {
-    let mut seen = BTreeSet::new();
-    let twice: BTreeSet<BidId> = bids.iter().map(|(id, _)| *id).filter(|id| !seen.insert(*id)).collect();
+/// Where each name stands. Sorted and not hashed: agents choose the names.
+struct Index {
+    /// The first half of a name, and where it is.
+    order: Vec<(u128, usize)>,
+    is_twice: Vec<bool>,
+}
+
+impl Index {
+    fn new(bids: &[(BidId, Bid)]) -> Self {
+        let mut order: Vec<(u128, usize)> =
+            bids.iter().enumerate().map(|(at, (id, _))| (half_of(id), at)).collect();
+        order.sort_unstable();
+        let mut is_twice = vec![false; bids.len()];
+        let name = |at: usize| bids.get(at).map(|(id, _)| *id);
+        // Names whose first halves are equal stand together.
+        for run in order.chunk_by(|a, b| a.0 == b.0).filter(|run| run.len() > 1) {
+            let mut names: BTreeMap<Option<BidId>, usize> = BTreeMap::new();
+            run.iter().for_each(|(_, at)| *names.entry(name(*at)).or_default() += 1);
+            for (_, at) in run {
+                if let Some(is_twice) = is_twice.get_mut(*at) {
+                    *is_twice = names.get(&name(*at)).is_some_and(|count| *count > 1);
+                }
+            }
+        }
+        Self { order, is_twice }
+    }
+
+    /// The one bid with a name.
+    fn find(&self, bids: &[(BidId, Bid)], id: &BidId) -> Option<usize> {
+        let half = half_of(id);
+        let first = self.order.partition_point(|(found, _)| *found < half);
+        let run = self.order.iter().skip(first).take_while(|(found, _)| *found == half);
+        let mut named = run.filter(|(_, at)| bids.get(*at).is_some_and(|(found, _)| found == id));
+        named.next().map(|(_, at)| *at).filter(|at| self.is_twice.get(*at) == Some(&false))
+    }
+}
+
+fn half_of(id: &BidId) -> u128 {
+    id.0.first_chunk::<16>().map_or(0, |half| u128::from_be_bytes(*half))
+}
+
+/// Rounded up. Most numbers fit 64 bits, whose division is much faster.
+fn div_up(number: u128, by: u128) -> u128 {
+    match (u64::try_from(number), u64::try_from(by)) {
+        (Ok(number), Ok(by)) => u128::from(number.div_ceil(by)),
+        _ => number.div_ceil(by),
+    }
+}
+
+/// Who takes part.
+fn admit(
+    epoch: &Epoch,
+    bids: &[(BidId, Bid)],
+    index: &Index,
+    funds: &BTreeMap<AgentId, u64>,
+) -> Vec<Result<Entrant, Refused>> {
     // All bids of an agent together must be covered.
-    let mut offered: BTreeMap<AgentId, u128> = BTreeMap::new();
+    let mut offered: HashMap<AgentId, u128> = HashMap::new();
     for (_, bid) in bids {
         *offered.entry(bid.agent).or_default() += u128::from(bid.value) + u128::from(bid.stake);
     }
-    let check = |(number, (id, bid)): (usize, &(BidId, Bid))| {
-        let has = funds.get(&bid.agent).copied().unwrap_or(0);
-        let refused = if number >= MAX_BIDS {
-            Some(Refused::TooMany)
-        } else if twice.contains(id) {
-            Some(Refused::Duplicate)
-        } else if bid.bundle == [0; RESOURCES] || bid.value == 0 {
-            Some(Refused::Empty)
-        } else if bid.bundle.iter().zip(&epoch.supply).any(|(wanted, supply)| wanted > supply) {
-            Some(Refused::Supply)
-        } else if offered.get(&bid.agent).is_some_and(|offered| *offered > u128::from(has)) {
-            Some(Refused::Funds)
-        } else if !epoch.allows(bid.tier) {
-            Some(Refused::Tier)
-        } else {
-            epoch.verification(bid).err()
-        };
-        refused.map_or(BidOutcome::Lost, BidOutcome::Refused)
+    offered.retain(|agent, offered| *offered > u128::from(funds.get(agent).copied().unwrap_or(0)));
+    let bankrupt = offered;
+    let heated = epoch.heated();
+    let check = |(number, (_, bid)): (usize, &(BidId, Bid))| {
+        if number >= MAX_BIDS {
+            return Err(Refused::TooMany);
+        }
+        if index.is_twice.get(number) != Some(&false) {
+            return Err(Refused::Duplicate);
+        }
+        if bid.bundle == [0; RESOURCES] || bid.value == 0 {
+            return Err(Refused::Empty);
+        }
+        if bid.bundle.iter().zip(&epoch.supply).any(|(wanted, supply)| wanted > supply) {
+            return Err(Refused::Supply);
+        }
+        if bankrupt.contains_key(&bid.agent) {
+            return Err(Refused::Funds);
+        }
+        if !epoch.allows(bid.tier) {
+            return Err(Refused::Tier);
+        }
+        let reserve = if bid.class == Class::Background { &heated } else { &epoch.reserve };
+        let reserve = epoch.asks(reserve, &bid.bundle);
+        Ok(Entrant { verification: epoch.verification(bid)?, reserve, lot: None })
     };
     bids.iter().enumerate().map(check).collect()
 }
 
 /// Puts bids and what feeds them together.
-fn lots(epoch: &Epoch, bids: &[(BidId, Bid)], results: &mut [BidOutcome]) -> Vec<Lot> {
-    let index: BTreeMap<BidId, usize> = bids.iter().enumerate().map(|(at, (id, _))| (*id, at)).collect();
-    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    let mut orphans = Vec::new();
-    for (at, (_, bid)) in bids.iter().enumerate() {
-        if results.get(at) != Some(&BidOutcome::Lost) {
+fn lots(
+    epoch: &Epoch,
+    bids: &[(BidId, Bid)],
+    index: &Index,
+    entrants: &mut [Result<Entrant, Refused>],
+) -> Vec<Lot> {
+    let mut lots: Vec<Lot> = Vec::with_capacity(bids.len());
+    for ((id, bid), entrant) in bids.iter().zip(entrants.iter_mut()) {
+        let Ok(entrant) = entrant else { continue };
+        if bid.feeds.is_none() {
+            entrant.lot = Some(lots.len());
+            lots.push(Lot {
+                bundle: bid.bundle.map(u128::from),
+                value: i128::from(bid.value) - entrant.verification,
+                reserve: entrant.reserve,
+                name: *id,
+                density: 0,
+                has_won: false,
+            });
+        }
+    }
+    for (at, (id, bid)) in bids.iter().enumerate() {
+        let Some(fed) = bid.feeds else { continue };
+        // What feeds another bid, or itself, has no lot yet when it is looked for: it can't be fed.
+        let root = index
+            .find(bids, &fed)
+            .filter(|fed| *fed != at && bids.get(*fed).is_some_and(|(_, fed)| fed.feeds.is_none()));
+        let lot = root.and_then(|root| entrants.get(root)?.as_ref().ok()?.lot);
+        let Some(entrant) = entrants.get_mut(at) else { continue };
+        let Ok(found) = entrant else { continue };
+        let Some(joined) = lot.and_then(|lot| lots.get_mut(lot)) else {
+            *entrant = Err(Refused::Feeds);
             continue;
+        };
+        found.lot = lot;
+        for (sum, amount) in joined.bundle.iter_mut().zip(&bid.bundle) {
+            *sum += u128::from(*amount);
         }
-        match bid.feeds {
-            None => members.entry(at).or_default().push(at),
-            Some(fed) => {
-                let fed = index.get(&fed).copied().filter(|fed| {
-                    let is_root = bids.get(*fed).is_some_and(|(_, bid)| bid.feeds.is_none());
-                    *fed != at && is_root && results.get(*fed) == Some(&BidOutcome::Lost)
-                });
-                match fed {
-                    Some(fed) => members.entry(fed).or_default().push(at),
-                    None => orphans.push(at),
-                }
-            }
-        }
+        joined.value += i128::from(bid.value) - found.verification;
+        joined.reserve += found.reserve;
+        joined.name = joined.name.min(*id);
     }
-    for at in orphans {
-        if let Some(result) = results.get_mut(at) {
-            *result = BidOutcome::Refused(Refused::Feeds);
-        }
+    for lot in &mut lots {
+        let value = u128::try_from(lot.value).unwrap_or(0);
+        let (value, share) = (value.saturating_mul(SCALE), epoch.share(&lot.bundle).max(1));
+        lot.density = match (u64::try_from(value), u64::try_from(share)) {
+            (Ok(value), Ok(share)) => u128::from(value / share),
+            _ => value / share,
+        };
     }
-    members.into_values().filter_map(|bids_of_lot| lot(epoch, bids, bids_of_lot)).collect()
-}
-
-fn lot(epoch: &Epoch, bids: &[(BidId, Bid)], members: Vec<usize>) -> Option<Lot> {
-    let (mut bundle, mut value, mut reserve) = ([0_u64; RESOURCES], 0_i128, 0_u128);
-    let mut name: Option<BidId> = None;
-    for at in &members {
-        let (id, bid) = bids.get(*at)?;
-        for (sum, amount) in bundle.iter_mut().zip(&bid.bundle) {
-            // What is more than can be counted fits no supply.
-            *sum = sum.saturating_add(*amount);
-        }
-        value += i128::from(bid.value) - epoch.verification(bid).ok()?;
-        reserve += epoch.reserve_of(bid.class, &bid.bundle);
-        name = Some(name.map_or(*id, |name| name.min(*id)));
-    }
-    let value = u128::try_from(value).unwrap_or(0);
-    Some(Lot { bids: members, share: epoch.share(&bundle), bundle, value, reserve, name: name? })
+    lots
 }
 
 /// Of each resource: the density of the best lot that wanted it and was left out, but not above that of any winner, so
 /// that no winner pays more than it bid.
-fn prices(won: &[Lot], lost: &[Lot]) -> [u128; RESOURCES] {
+fn prices(lots: &[Lot], lost: &[usize]) -> [u128; RESOURCES] {
     let mut prices = [0; RESOURCES];
     for (resource, price) in prices.iter_mut().enumerate() {
         let wants = |lot: &&Lot| lot.bundle.get(resource).is_some_and(|amount| *amount > 0);
-        let Some(least) = won.iter().filter(wants).map(Lot::density).min() else { continue };
-        let left_out = lost.iter().filter(wants).map(Lot::density);
+        let won = lots.iter().filter(|lot| lot.has_won);
+        let Some(least) = won.filter(wants).map(|lot| lot.density).min() else { continue };
+        let left_out = lost.iter().filter_map(|at| lots.get(*at)).filter(wants).map(|lot| lot.density);
         *price = left_out.filter(|density| *density <= least).max().unwrap_or(0);
     }
     prices
 }
 
-/// What the winners of a lot pay: the prices or the reserve, whichever is more, and their verification.
-fn charge(
-    epoch: &Epoch,
-    bids: &[(BidId, Bid)],
-    lot: &Lot,
-    prices: &[u128; RESOURCES],
-    results: &mut [BidOutcome],
-) {
-    for at in &lot.bids {
-        let Some((_, bid)) = bids.get(*at) else { continue };
-        let parts = bid.bundle.iter().zip(&epoch.supply).zip(prices);
-        let price: u128 = parts
-            .map(|((amount, supply), price)| {
-                let share = (u128::from(*amount) * SCALE).div_ceil(u128::from((*supply).max(1)));
-                // A density below 2^104 times a share of at most 2^40: in two parts, so that nothing overflows.
-                (price >> SHARE_BITS) * share + ((price & (SCALE - 1)) * share).div_ceil(SCALE)
-            })
-            .sum();
-        let asked = price.max(epoch.reserve_of(bid.class, &bid.bundle));
-        let verification = epoch.verification(bid).unwrap_or(0);
-        let pays = i128::try_from(asked).unwrap_or(i128::MAX).saturating_add(verification).max(0);
-        // A feeder's own value may be less than its reserve: the lot pays together, each at most what it offered.
-        let pays = u64::try_from(pays).unwrap_or(u64::MAX).min(bid.value);
-        if let Some(result) = results.get_mut(*at) {
-            *result = BidOutcome::Won { pays };
-        }
-    }
+/// What a winner pays: the prices or the reserve, whichever is more, and its verification.
+fn charge(epoch: &Epoch, bid: &Bid, entrant: &Entrant, prices: &[u128; RESOURCES]) -> u64 {
+    let parts = bid.bundle.iter().zip(&epoch.supply).zip(prices);
+    let price: u128 = parts
+        .filter(|((amount, _), price)| **amount > 0 && **price > 0)
+        .map(|((amount, supply), price)| {
+            let share = div_up(u128::from(*amount) * SCALE, u128::from((*supply).max(1)));
+            // A density below 2^104 times a share of at most 2^40: in two parts, so that nothing overflows.
+            let low = (price & (SCALE - 1)) * share;
+            (price >> SHARE_BITS) * share + (low >> SHARE_BITS) + u128::from(low & (SCALE - 1) != 0)
+        })
+        .sum();
+    let asked = price.max(entrant.reserve);
+    let pays = i128::try_from(asked).unwrap_or(i128::MAX).saturating_add(entrant.verification).max(0);
+    // A feeder's own value may be less than its reserve: the lot pays together, each at most what it offered.
+    u64::try_from(pays).unwrap_or(u64::MAX).min(bid.value)
 }

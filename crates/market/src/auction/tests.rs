@@ -103,6 +103,10 @@ fn what_feeds_a_bid_is_worth_what_the_bid_is() {
     let gone = [feeder(10), bid(2, [1, 0, 0], 5000)];
     let refused = BidOutcome::Refused(Refused::Feeds);
     assert_eq!(clear(&epoch([1, 1, 1]), &gone, &rich(3)).results, [refused, BidOutcome::Won { pays: 0 }]);
+    // Together they want more than can be counted.
+    let much =
+        [bid(0, [0, 1, 1], 1000), (id(1), Bid { feeds: Some(id(0)), ..bid(1, [0, 0, u64::MAX], 10).1 })];
+    assert_eq!(clear(&epoch([1, 1, u64::MAX]), &much, &rich(2)).results, [BidOutcome::Lost; 2]);
     let (name, own) = bid(0, [1, 0, 0], 10);
     let own = [(name, Bid { feeds: Some(name), ..own })];
     assert_eq!(clear(&epoch([1, 1, 1]), &own, &rich(1)).results, [refused]);
