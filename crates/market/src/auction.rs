@@ -5,6 +5,7 @@
 //! 1961; Lehmann, O'Callaghan and Shoham 2002 for greedy bundles). For bundles it is not truthful, and what greed loses
 //! against the best allocation is measured. No winner pays more than it bid.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::economics::{Infeasible, Stakes};
@@ -208,8 +209,7 @@ struct Lot {
     /// After verification.
     value: i128,
     reserve: u128,
-    /// Its bid with the first name.
-    first: usize,
+    name: BidId,
     /// What it would pay for as much as the whole of one supply: at most 2^104.
     density: u128,
     has_won: bool,
@@ -232,11 +232,11 @@ pub fn clear(epoch: &Epoch, bids: &[(BidId, Bid)], funds: &BTreeMap<AgentId, u64
     let index = Index::new(bids);
     let mut entrants = admit(epoch, bids, &index, funds);
     let mut lots = lots(epoch, bids, &index, &mut entrants);
-    let name = |at: usize| lots.get(at).and_then(|lot| bids.get(lot.first)).map(|(id, _)| *id);
-    let mut order: Vec<(u128, usize)> = lots.iter().enumerate().map(|(at, lot)| (lot.density, at)).collect();
-    order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| name(a.1).cmp(&name(b.1))));
+    let mut order: Vec<(Reverse<u128>, BidId, usize)> =
+        lots.iter().enumerate().map(|(at, lot)| (Reverse(lot.density), lot.name, at)).collect();
+    order.sort_unstable();
     let (mut left, mut lost) = (epoch.supply, Vec::new());
-    for (_, at) in order {
+    for (_, _, at) in order {
         let Some(lot) = lots.get_mut(at) else { continue };
         if u128::try_from(lot.value).unwrap_or(0) < lot.reserve {
             // It lost to the reserve, so it is nobody's competition.
@@ -364,7 +364,7 @@ fn lots(
     entrants: &mut [Result<Entrant, Refused>],
 ) -> Vec<Lot> {
     let mut lots: Vec<Lot> = Vec::with_capacity(bids.len());
-    for (first, ((_, bid), entrant)) in bids.iter().zip(entrants.iter_mut()).enumerate() {
+    for ((id, bid), entrant) in bids.iter().zip(entrants.iter_mut()) {
         let Ok(entrant) = entrant else { continue };
         if bid.feeds.is_none() {
             entrant.lot = Some(lots.len());
@@ -372,7 +372,7 @@ fn lots(
                 bundle: bid.bundle.map(u128::from),
                 value: i128::from(bid.value) - entrant.verification,
                 reserve: entrant.reserve,
-                first,
+                name: *id,
                 density: 0,
                 has_won: false,
             });
@@ -397,9 +397,7 @@ fn lots(
         }
         joined.value += i128::from(bid.value) - found.verification;
         joined.reserve += found.reserve;
-        if bids.get(joined.first).is_some_and(|(first, _)| id < first) {
-            joined.first = at;
-        }
+        joined.name = joined.name.min(*id);
     }
     for lot in &mut lots {
         let value = u128::try_from(lot.value).unwrap_or(0);
