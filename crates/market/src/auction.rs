@@ -5,7 +5,6 @@
 //! 1961; Lehmann, O'Callaghan and Shoham 2002 for greedy bundles). For bundles it is not truthful, and what greed loses
 //! against the best allocation is measured. No winner pays more than it bid.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::economics::{Infeasible, Stakes};
@@ -232,11 +231,11 @@ pub fn clear(epoch: &Epoch, bids: &[(BidId, Bid)], funds: &BTreeMap<AgentId, u64
     let index = Index::new(bids);
     let mut entrants = admit(epoch, bids, &index, funds);
     let mut lots = lots(epoch, bids, &index, &mut entrants);
-    let mut order: Vec<(Reverse<u128>, BidId, usize)> =
-        lots.iter().enumerate().map(|(at, lot)| (Reverse(lot.density), lot.name, at)).collect();
-    order.sort_unstable();
+    let name = |at: usize| lots.get(at).map(|lot| lot.name);
+    let mut order: Vec<(u128, usize)> = lots.iter().enumerate().map(|(at, lot)| (lot.density, at)).collect();
+    order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| name(a.1).cmp(&name(b.1))));
     let (mut left, mut lost) = (epoch.supply, Vec::new());
-    for (_, _, at) in order {
+    for (_, at) in order {
         let Some(lot) = lots.get_mut(at) else { continue };
         if u128::try_from(lot.value).unwrap_or(0) < lot.reserve {
             // It lost to the reserve, so it is nobody's competition.
