@@ -17,7 +17,6 @@ use protocol::{Claim, Nonce, TraceRoot};
 use crate::audit::{shape_of, transcript};
 use crate::draw::below;
 use crate::recompute::{NumberPlace, Recomputed, Referee};
-use crate::replay::claimed_end;
 use crate::trace::openings::decode_openings;
 use crate::trace::{LEAF_TOKENS, LeafPlace, Opening, TraceShape};
 
@@ -169,7 +168,7 @@ impl Challenge {
         }
         let (ids, logits_from) = transcript(model, claim);
         let shape = shape_of(referee.subject(), claim);
-        let end = claimed_end(claim).map(|position| position as usize);
+        let end = claim.finish.out_of_range().map(|position| position as usize);
         // Behind its end a run has no meaning.
         let positions = end.unwrap_or(ids.len()).min(ids.len());
         if positions == 0 {

@@ -14,7 +14,6 @@ use protocol::{Claim, TraceRoot};
 
 use crate::audit::{shape_of, transcript};
 use crate::recompute::{NumberPlace, Recomputed, Referee};
-use crate::replay::claimed_end;
 use crate::trace::openings::decode_openings;
 use crate::trace::tile::{self, TileHash};
 use crate::trace::{LEAF_TOKENS, LeafPlace, Opening, TraceShape};
@@ -597,7 +596,7 @@ impl Dispute {
 
     /// Where the claim says that its run left the range.
     fn claimed_end(&self) -> Option<usize> {
-        claimed_end(&self.claim).map(|position| position as usize)
+        self.claim.finish.out_of_range().map(|position| position as usize)
     }
 
     fn end(&mut self, claimant: Option<Fault>, challenger: Option<Fault>, place: Option<NumberPlace>) {

@@ -175,23 +175,12 @@ pub(crate) struct Feed<'c> {
     seed: Seed,
 }
 
-/// Where a claim says that its run left the range.
-pub(crate) fn claimed_end(claim: &Claim) -> Option<u32> {
-    match claim.finish {
-        FinishReason::OutOfRange { position } => Some(position),
-        FinishReason::EndToken
-        | FinishReason::Length
-        | FinishReason::ContextFull
-        | FinishReason::ReaderLeft => None,
-    }
-}
-
 impl<'c> Feed<'c> {
     pub(crate) fn new(model: &Model, claim: &'c Claim) -> Self {
         let unknown = claim.output_ids.iter().position(|id| *id >= model.config.vocab);
         // Tokens that can be fed: the prompt and the outputs before the first unknown one.
         let outputs = &claim.output_ids[..unknown.unwrap_or(claim.output_ids.len())];
-        let out_of_range_claimed = claimed_end(claim);
+        let out_of_range_claimed = claim.finish.out_of_range();
         // The last output token was never read back, unless reading it is what left the range.
         let read = if unknown.is_some() || out_of_range_claimed.is_some() {
             outputs.len()

@@ -96,6 +96,15 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
+    /// The position at which the range was left, where it was.
+    #[must_use]
+    pub const fn out_of_range(self) -> Option<u32> {
+        match self {
+            Self::OutOfRange { position } => Some(position),
+            Self::EndToken | Self::Length | Self::ContextFull | Self::ReaderLeft => None,
+        }
+    }
+
     /// Stable machine name.
     pub const fn code(&self) -> &'static str {
         match self {

@@ -97,13 +97,7 @@ impl Subject {
     }
 
     fn end(&self) -> Option<usize> {
-        match self.claim.finish {
-            FinishReason::OutOfRange { position } => Some(position as usize),
-            FinishReason::EndToken
-            | FinishReason::Length
-            | FinishReason::ContextFull
-            | FinishReason::ReaderLeft => None,
-        }
+        self.claim.finish.out_of_range().map(|position| position as usize)
     }
 
     /// Who computes everything again when asked.

@@ -19,8 +19,8 @@ use evidence::dispute::party::{OnDemand, Party};
 use evidence::recompute::Referee;
 use evidence::trace::{TraceShape, TraceTree, commit};
 use model::synthetic::SplitMix64;
+use protocol::Claim;
 use protocol::claim::MAX_CLAIM_BYTES;
-use protocol::{Claim, FinishReason};
 
 use self::play::{Played, accusation, play};
 use super::Shell;
@@ -247,11 +247,5 @@ impl Case<'_> {
 
 /// Where a claim's run leaves the range, as it says.
 fn end_of(claim: &Claim) -> Option<usize> {
-    match claim.finish {
-        FinishReason::OutOfRange { position } => usize::try_from(position).ok(),
-        FinishReason::EndToken
-        | FinishReason::Length
-        | FinishReason::ContextFull
-        | FinishReason::ReaderLeft => None,
-    }
+    claim.finish.out_of_range().and_then(|position| usize::try_from(position).ok())
 }

@@ -198,7 +198,7 @@ pub(super) fn claim_json(claim: &Claim, figures: &Figures) -> Value {
         "text": String::from_utf8_lossy(&claim.output_bytes),
         "output_ids": claim.output_ids,
         "finish": claim.finish.code(),
-        "out_of_range_position": out_of_range(claim),
+        "out_of_range_position": claim.finish.out_of_range(),
         "nonce": claim.nonce.to_string(),
         "client_seed": claim.client_seed.to_string(),
         "seed": claim.seed.to_string(),
@@ -210,17 +210,6 @@ pub(super) fn claim_json(claim: &Claim, figures: &Figures) -> Value {
     json
 }
 
-fn out_of_range(claim: &Claim) -> Option<u32> {
-    use protocol::FinishReason;
-    match claim.finish {
-        FinishReason::OutOfRange { position } => Some(position),
-        FinishReason::EndToken
-        | FinishReason::Length
-        | FinishReason::ContextFull
-        | FinishReason::ReaderLeft => None,
-    }
-}
-
 fn figure_line(claim: &Claim, figures: &Figures, load_seconds: f64) -> String {
     let decode = figures.decode_rate().map_or_else(String::new, |rate| format!(", {rate:.1} tok/s decode"));
     format!(
@@ -230,7 +219,7 @@ fn figure_line(claim: &Claim, figures: &Figures, load_seconds: f64) -> String {
         claim.finish,
         figures.prefill_rate(),
         figures.first_token.as_secs_f64(),
-        match out_of_range(claim) {
+        match claim.finish.out_of_range() {
             None => "nothing out of range".to_owned(),
             Some(position) => format!("out of range at position {position}"),
         },
