@@ -25,7 +25,7 @@ use crate::Error;
 use crate::field::CheckField;
 use crate::freivalds::Prepared;
 use crate::replay::{
-    Computed, Feed, Replayed, after_replay, before_replay, computed_at, left_by_its_own_account,
+    Computed, Feed, Replayed, after_replay, before_replay, computed_at, left_by_its_own_account, tokens_read,
 };
 
 pub(crate) mod attention;
@@ -81,9 +81,7 @@ pub fn error_bits<F: CheckField>(attempts: u64) -> u32 {
 /// The tokens whose trace an audit needs, and the first position whose logits it needs.
 #[must_use]
 pub fn transcript(model: &Model, claim: &Claim) -> (Vec<u32>, usize) {
-    let feed = Feed::new(model, claim);
-    let from = claim.prompt_ids.len().saturating_sub(1);
-    (feed.ids, from)
+    (tokens_read(model, claim), claim.prompt_ids.len().saturating_sub(1))
 }
 
 /// A model as an auditor needs it: with the constants and tables of everything that is redone. No packed weights.

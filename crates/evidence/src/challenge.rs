@@ -14,7 +14,7 @@ use protocol::id::ClaimDigest;
 use protocol::trace::{TraceFault, TraceOperation, TracePlace};
 use protocol::{Claim, Nonce, TraceRoot};
 
-use crate::audit::{shape_of, transcript};
+use crate::audit::transcript;
 use crate::draw::below;
 use crate::recompute::{NumberPlace, Recomputed, Referee};
 use crate::trace::openings::decode_openings;
@@ -167,7 +167,7 @@ impl Challenge {
             return Err(ChallengeError::Probes);
         }
         let (ids, logits_from) = transcript(model, claim);
-        let shape = shape_of(referee.subject(), claim);
+        let shape = TraceShape::new(model, ids.len());
         let end = claim.finish.out_of_range().map(|position| position as usize);
         // Behind its end a run has no meaning.
         let positions = end.unwrap_or(ids.len()).min(ids.len());

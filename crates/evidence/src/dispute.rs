@@ -12,7 +12,7 @@ use protocol::trace::{TraceFault, TraceOperation, TracePlace};
 use protocol::verdict::Reason;
 use protocol::{Claim, TraceRoot};
 
-use crate::audit::{shape_of, transcript};
+use crate::audit::transcript;
 use crate::recompute::{NumberPlace, Recomputed, Referee};
 use crate::trace::openings::decode_openings;
 use crate::trace::tile::{self, TileHash};
@@ -226,7 +226,7 @@ impl Dispute {
         }
         let root = claim.trace.ok_or(DisputeError::NoTrace)?;
         let (ids, logits_from) = transcript(referee.subject().model(), &claim);
-        let shape = shape_of(referee.subject(), &claim);
+        let shape = TraceShape::new(referee.subject().model(), ids.len());
         let mut dispute = Self {
             ids,
             logits_from,

@@ -114,7 +114,7 @@ fn check_bytes(model: &Model, claim: &Claim) -> Result<Option<Reason>, Error> {
 
 /// Whether the claim's end and its bytes fit its tokens, wherever it says that the range was left.
 pub(crate) fn check_claim_without_numbers(model: &Model, claim: &Claim) -> Option<Reason> {
-    let end = Feed::new(model, claim).out_of_range_claimed;
+    let end = claim.finish.out_of_range();
     // Tokens that can't be decoded are out of the vocabulary: their logits say what should be there.
     check_finish(model, claim, end, end).or_else(|| check_bytes(model, claim).ok().flatten())
 }
@@ -175,23 +175,26 @@ pub(crate) struct Feed<'c> {
     seed: Seed,
 }
 
+/// The tokens that the model reads in a claim's run: the prompt and the outputs before the first unknown one.
+pub(crate) fn tokens_read(model: &Model, claim: &Claim) -> Vec<u32> {
+    let unknown = claim.output_ids.iter().position(|id| *id >= model.config.vocab);
+    let outputs = &claim.output_ids[..unknown.unwrap_or(claim.output_ids.len())];
+    // The last output token was never read back, unless reading it is what left the range.
+    let read = if unknown.is_some() || claim.finish.out_of_range().is_some() {
+        outputs.len()
+    } else {
+        outputs.len().saturating_sub(1)
+    };
+    claim.prompt_ids.iter().chain(&outputs[..read]).copied().collect()
+}
+
 impl<'c> Feed<'c> {
     pub(crate) fn new(model: &Model, claim: &'c Claim) -> Self {
-        let unknown = claim.output_ids.iter().position(|id| *id >= model.config.vocab);
-        // Tokens that can be fed: the prompt and the outputs before the first unknown one.
-        let outputs = &claim.output_ids[..unknown.unwrap_or(claim.output_ids.len())];
-        let out_of_range_claimed = claim.finish.out_of_range();
-        // The last output token was never read back, unless reading it is what left the range.
-        let read = if unknown.is_some() || out_of_range_claimed.is_some() {
-            outputs.len()
-        } else {
-            outputs.len().saturating_sub(1)
-        };
         let point = fingerprint_point(&model.commitment, &claim.nonce, &claim.prompt_ids, &claim.settings);
-        let ids: Vec<u32> = claim.prompt_ids.iter().chain(&outputs[..read]).copied().collect();
+        let ids = tokens_read(model, claim);
         Self {
             claim,
-            out_of_range_claimed,
+            out_of_range_claimed: claim.finish.out_of_range(),
             first_seen: first_positions(&ids),
             ids,
             fingerprinter: Fingerprinter::new(&point, model.config.vocab as usize),
