@@ -11,7 +11,7 @@ use evidence::challenge::{Answered, Challenge, Counts};
 use evidence::dispute::party::{Numbers, Party};
 use evidence::dispute::{Accusation, Dispute, Side};
 use evidence::recompute::Referee;
-use evidence::trace::{LeafPlace, Opening, TraceOpener, TraceShape, TraceTree};
+use evidence::trace::{LeafPlace, Opening, TraceOpener, TraceShape};
 use model::Model;
 use model::commitment::calibrate_file;
 use model::import::{Architecture, read_gguf};
@@ -66,9 +66,8 @@ fn subject() -> &'static Subject {
         let (ids, from) = transcript(&model, &claim);
         let trace: Vec<ChunkTrace> = Tracer::whole(&engine, &ids, from, 32).collect();
         let committed = |trace: Vec<ChunkTrace>| {
-            let mut tree = TraceTree::new(TraceShape::new(&model, ids.len()));
-            assert!(trace.iter().all(|chunk| tree.push(chunk)), "the trace is whole");
-            (tree.finish().expect("complete"), Recorded(trace))
+            let opener = TraceOpener::of(TraceShape::new(&model, ids.len()), &trace);
+            (opener.expect("the trace is whole"), Recorded(trace))
         };
         let mut changed = trace.clone();
         changed[0].blocks[1].operations[TraceOperation::Gate as usize].values[700] += 1;

@@ -4,6 +4,7 @@
 //! A leaf's content is the blake3 hash of its place and of the tiles of its numbers: see [`tile`]; the tree above is that
 //! of RFC 6962. How many leaves there are follows from the claim and the model, never from a prover.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use engine::Engine;
@@ -172,9 +173,15 @@ impl TraceTree {
 #[must_use]
 pub fn commit(engine: &Engine, claim: &Claim) -> Option<TraceOpener> {
     let (ids, from) = transcript(engine.model(), claim);
-    let mut tree = TraceTree::new(TraceShape::new(engine.model(), ids.len()));
-    let is_whole = Tracer::whole(engine, &ids, from, COMMIT_TOKENS).all(|chunk| tree.push(&chunk));
-    if is_whole && !ids.is_empty() { tree.finish() } else { None }
+    let shape = TraceShape::new(engine.model(), ids.len());
+    TraceOpener::of(shape, Tracer::whole(engine, &ids, from, COMMIT_TOKENS))
+}
+
+/// The chunk that has the numbers of a leaf.
+#[must_use]
+pub fn chunk_of(leaf: LeafPlace, trace: &[ChunkTrace]) -> Option<&ChunkTrace> {
+    let first = leaf.chunk.checked_mul(LEAF_TOKENS)?;
+    trace.iter().find(|chunk| (chunk.start..chunk.start + chunk.count).contains(&first))
 }
 
 /// A finished tree with its inner nodes, for many openings.
@@ -187,6 +194,14 @@ pub struct TraceOpener {
 }
 
 impl TraceOpener {
+    /// Of a whole trace in chunks of whole leaves; `None` for any other, and for one without tokens.
+    #[must_use]
+    pub fn of<C: Borrow<ChunkTrace>>(shape: TraceShape, trace: impl IntoIterator<Item = C>) -> Option<Self> {
+        let mut tree = TraceTree::new(shape);
+        let is_whole = trace.into_iter().all(|chunk| tree.push(chunk.borrow()));
+        if is_whole && shape.tokens > 0 { tree.finish() } else { None }
+    }
+
     /// What a claim commits to.
     #[must_use]
     pub fn root(&self) -> TraceRoot {

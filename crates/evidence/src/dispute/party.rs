@@ -15,7 +15,7 @@ use crate::audit::transcript;
 use crate::challenge::{Probe, leaves_of};
 use crate::recompute::{NumberPlace, Recomputed, Referee};
 use crate::trace::openings::encode_openings;
-use crate::trace::{COMMIT_TOKENS, LEAF_TOKENS, LeafPlace, Opening, TraceOpener, tile};
+use crate::trace::{COMMIT_TOKENS, LeafPlace, Opening, TraceOpener, chunk_of, tile};
 
 /// Where a party's numbers are.
 pub trait Numbers {
@@ -158,9 +158,4 @@ impl<'p, N: Numbers> Party<'p, N> {
             })
         })
     }
-}
-
-fn chunk_of(leaf: LeafPlace, trace: &[ChunkTrace]) -> Option<&ChunkTrace> {
-    let first = leaf.chunk.checked_mul(LEAF_TOKENS)?;
-    trace.iter().find(|chunk| (chunk.start..chunk.start + chunk.count).contains(&first))
 }

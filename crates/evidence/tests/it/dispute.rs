@@ -9,7 +9,7 @@ use evidence::audit::{AuditModel, transcript};
 use evidence::dispute::party::{Numbers, OnDemand, Party};
 use evidence::dispute::{Accusation, AnswerError, Dispute, DisputeError, Fault, Outcome, Question, Side};
 use evidence::recompute::{NumberPlace, Referee};
-use evidence::trace::{TraceOpener, TraceShape, TraceTree, commit};
+use evidence::trace::{TraceOpener, TraceShape, commit};
 use model::formats::Site;
 use model::import::Architecture;
 use model::synthetic::{SplitMix64, SyntheticModel};
@@ -46,9 +46,7 @@ impl Recorded {
     }
 
     fn opener(&self, shape: TraceShape) -> TraceOpener {
-        let mut tree = TraceTree::new(shape);
-        assert!(self.0.iter().all(|chunk| tree.push(chunk)));
-        tree.finish().expect("complete")
+        TraceOpener::of(shape, &self.0).expect("complete")
     }
 
     /// Changes a number that is drawn, and gives its place.

@@ -15,16 +15,16 @@ use engine::trace::Tracer;
 use engine::{Engine, Request};
 use evidence::audit::{AuditModel, transcript};
 use evidence::dispute::Accusation;
-use evidence::dispute::party::{OnDemand, Party};
+use evidence::dispute::party::{Numbers, OnDemand, Party};
 use evidence::recompute::Referee;
-use evidence::trace::{TraceShape, TraceTree, commit};
+use evidence::trace::commit;
 use model::synthetic::SplitMix64;
 use protocol::Claim;
 use protocol::claim::MAX_CLAIM_BYTES;
 
-use self::play::{Played, accusation, play};
+use self::play::{Played, challenged, end_of, play};
 use super::Shell;
-use super::redteam::cheats::{Cheat, Scene};
+use super::redteam::cheats::{Cheat, Scene, change_a_number, opener_of};
 use super::redteam::checks::Shown;
 use crate::home::read_bounded;
 use crate::models::{self, OpenModel, RunOptions, read_model_file};
@@ -170,14 +170,10 @@ impl Case<'_> {
         let claim = &self.claim;
         let ids = self.ids(claim);
         let numbers = OnDemand { engine: self.engine, claim };
-        let opener = || commit(self.engine, claim).context("the claim has no tokens");
-        let claimant = Party::new(&self.referee, opener()?, numbers, &ids, end_of(claim));
-        let challenger = Party::new(&self.referee, opener()?, numbers, &ids, end_of(claim));
-        let Some(accusation) = accusation(self.engine, claim, &challenger)? else {
-            return Ok((self.claim, None));
-        };
-        let played = play(&self.referee, claim, accusation, &claimant, &challenger, WINDOW)?;
-        Ok((self.claim, Some((accusation, played))))
+        let opener = commit(self.engine, claim).context("the claim has no tokens")?;
+        let claimant = Party::new(&self.referee, opener, numbers, &ids, end_of(claim));
+        let disputed = self.challenged(claim, &claimant)?;
+        Ok((self.claim, disputed))
     }
 
     /// The claimant answers the same request by a cheat.
@@ -202,19 +198,8 @@ impl Case<'_> {
         let mut claim = self.claim.clone();
         let (ids, from) = transcript(self.engine.model(), &claim);
         let mut trace: Vec<_> = Tracer::whole(self.engine, &ids, from, CHUNK).collect();
-        let chunks = trace.len().max(1) as u64;
-        let chunk = trace.get_mut(self.random.below(chunks) as usize).context("the claim has no tokens")?;
-        let block = self.random.below(chunk.blocks.len() as u64) as usize;
-        let operations = &mut chunk.blocks.get_mut(block).context("drawn among them")?.operations;
-        let values = operations.iter_mut().map(|o| &mut o.values).filter(|values| !values.is_empty());
-        let mut values: Vec<_> = values.collect();
-        let operation = self.random.below(values.len().max(1) as u64) as usize;
-        let values = values.get_mut(operation).context("each block has numbers")?;
-        let at = self.random.below(values.len() as u64) as usize;
-        *values.get_mut(at).context("drawn among them")? += 1;
-        let mut tree = TraceTree::new(TraceShape::new(self.engine.model(), ids.len()));
-        let is_whole = trace.iter().all(|chunk| tree.push(chunk));
-        let opener = tree.finish().filter(|_| is_whole).context("a whole trace has a root")?;
+        change_a_number(&mut trace, &mut self.random)?;
+        let opener = opener_of(self.engine.model(), &claim, &trace)?;
         if liar == Liar::Claimant {
             claim.trace = Some(opener.root());
             let claimant = Party::new(&self.referee, opener, Shown(&trace), &ids, end_of(&claim));
@@ -230,22 +215,11 @@ impl Case<'_> {
         Ok((claim, Some((accusation, played))))
     }
 
-    /// An honest challenger against a claimant.
-    fn challenged(
+    fn challenged<N: Numbers>(
         &self,
         claim: &Claim,
-        claimant: &Party<'_, Shown<'_>>,
+        claimant: &Party<'_, N>,
     ) -> anyhow::Result<Option<(Accusation, Played)>> {
-        let opener = commit(self.engine, claim).context("the claim has no tokens")?;
-        let numbers = OnDemand { engine: self.engine, claim };
-        let challenger = Party::new(&self.referee, opener, numbers, &self.ids(claim), end_of(claim));
-        let Some(accusation) = accusation(self.engine, claim, &challenger)? else { return Ok(None) };
-        let played = play(&self.referee, claim, accusation, claimant, &challenger, WINDOW)?;
-        Ok(Some((accusation, played)))
+        challenged(self.engine, &self.referee, claim, claimant, WINDOW)
     }
-}
-
-/// Where a claim's run leaves the range, as it says.
-fn end_of(claim: &Claim) -> Option<usize> {
-    claim.finish.out_of_range().and_then(|position| usize::try_from(position).ok())
 }

@@ -7,13 +7,13 @@ pub(crate) mod checks;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::Args;
 use engine::accumulate::KernelAccumulate;
 use engine::{Engine, Request};
+use evidence::audit::transcript;
 use evidence::dispute::Fault;
 use evidence::dispute::party::Party;
-use evidence::trace::{TraceShape, TraceTree, commit};
+use evidence::trace::commit;
 use model::Model;
 use model::commitment::calibrate_file;
 use model::import::{Architecture, read_gguf};
@@ -21,7 +21,7 @@ use model::synthetic::{SplitMix64, SyntheticModel};
 use protocol::{ClientSeed, Nonce, SamplingSettings};
 use serde_json::{Value, json};
 
-use self::cheats::{Cheat, Lie, Scene, draw_bytes};
+use self::cheats::{Cheat, Lie, Scene, change_a_number, draw_bytes, opener_of};
 use self::checks::{Check, Shown, Verifier};
 use super::Shell;
 use super::dispute::play::play;
@@ -251,22 +251,12 @@ fn accuse(
 /// A challenger changes one number of the honest trace and disputes the claim. Whether the claimant is blamed.
 fn loses_to_a_liar(verifier: &Verifier<'_>, answer: &Lie, random: &mut SplitMix64) -> anyhow::Result<bool> {
     let mut lie = answer.trace.clone();
-    let chunk = random.below(lie.len() as u64) as usize;
-    let chunk = lie.get_mut(chunk).context("the trace has chunks")?;
-    let block = random.below(chunk.blocks.len() as u64) as usize;
-    let operations = &mut chunk.blocks.get_mut(block).context("drawn among them")?.operations;
-    let operation = random.below(operations.len() as u64) as usize;
-    let values = &mut operations.get_mut(operation).context("drawn among them")?.values;
-    let at = random.below(values.len().max(1) as u64) as usize;
-    let Some(value) = values.get_mut(at) else { return Ok(false) };
-    *value += 1;
+    change_a_number(&mut lie, random)?;
     let model = verifier.subject.model();
-    let (ids, _) = evidence::audit::transcript(model, &answer.claim);
-    let mut tree = TraceTree::new(TraceShape::new(model, ids.len()));
-    let is_whole = lie.iter().all(|chunk| tree.push(chunk));
-    let opener = tree.finish().filter(|_| is_whole).context("a whole trace has a root")?;
+    let opener = opener_of(model, &answer.claim, &lie)?;
+    let (ids, _) = transcript(model, &answer.claim);
     let challenger = Party::new(&verifier.referee, opener, Shown(&lie), &ids, None);
-    let claimant = Party::new(&verifier.referee, answer.opener.clone(), Shown(&answer.trace), &ids, None);
+    let claimant = verifier.claimant(answer);
     let accusation = challenger.accusation();
     let played = play(&verifier.referee, &answer.claim, accusation, &claimant, &challenger, 1)?;
     let is_named = matches!(played.outcome.challenger, Some(Fault::Number { .. }));

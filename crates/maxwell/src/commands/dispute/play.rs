@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use engine::Engine;
-use evidence::dispute::party::{Numbers, Party};
+use evidence::audit::transcript;
+use evidence::dispute::party::{Numbers, OnDemand, Party};
 use evidence::dispute::{Accusation, Dispute, Outcome, Question, Side, Work};
 use evidence::recompute::Referee;
 use evidence::replay::replay;
+use evidence::trace::commit;
 use protocol::Claim;
 use protocol::verdict::{Reason, Verdict};
 
@@ -24,8 +26,29 @@ pub(crate) struct Played {
     pub(crate) said: Vec<(Side, Question, Vec<u8>)>,
 }
 
+/// Where a claim's run leaves the range, as it says.
+pub(crate) fn end_of(claim: &Claim) -> Option<usize> {
+    claim.finish.out_of_range().and_then(|position| usize::try_from(position).ok())
+}
+
+/// An honest challenger against a claimant; `None` if a replay finds nothing to accuse it of.
+pub(crate) fn challenged<N: Numbers>(
+    engine: &Engine,
+    referee: &Arc<Referee>,
+    claim: &Claim,
+    claimant: &Party<'_, N>,
+    window: u64,
+) -> anyhow::Result<Option<(Accusation, Played)>> {
+    let opener = commit(engine, claim).context("the claim has no tokens")?;
+    let (ids, _) = transcript(engine.model(), claim);
+    let challenger = Party::new(referee, opener, OnDemand { engine, claim }, &ids, end_of(claim));
+    let Some(accusation) = accusation(engine, claim, &challenger)? else { return Ok(None) };
+    let played = play(referee, claim, accusation, claimant, &challenger, window)?;
+    Ok(Some((accusation, played)))
+}
+
 /// What an honest challenger accuses a claim of; `None` if a replay finds nothing wrong.
-pub(crate) fn accusation<N: Numbers>(
+fn accusation<N: Numbers>(
     engine: &Engine,
     claim: &Claim,
     challenger: &Party<'_, N>,

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use engine::trace::{ChunkTrace, Tracer};
 use engine::{Engine, EngineOptions, Request, complete};
 use evidence::audit::transcript;
-use evidence::trace::{LEAF_TOKENS, TraceOpener, TraceShape, TraceTree};
+use evidence::trace::{LEAF_TOKENS, TraceOpener, TraceShape};
 use model::Model;
 use model::import::SlidingWindow;
 use model::import::read_gguf;
@@ -180,10 +180,7 @@ impl Scene<'_> {
     }
 
     fn committed(&self, mut claim: Claim, trace: Vec<ChunkTrace>) -> anyhow::Result<Lie> {
-        let (ids, _) = transcript(self.engine.model(), &claim);
-        let mut tree = TraceTree::new(TraceShape::new(self.engine.model(), ids.len()));
-        let is_whole = trace.iter().all(|chunk| tree.push(chunk));
-        let opener = tree.finish().filter(|_| is_whole).context("a trace of all tokens has a root")?;
+        let opener = opener_of(self.engine.model(), &claim, &trace)?;
         claim.trace = Some(opener.root());
         Ok(Lie { claim, trace, opener })
     }
@@ -292,6 +289,27 @@ impl Scene<'_> {
         model.commitment = honest.commitment;
         Ok(Engine::new(Arc::new(model), self.options)?)
     }
+}
+
+/// The tree of a trace of a claim's tokens.
+pub(crate) fn opener_of(model: &Model, claim: &Claim, trace: &[ChunkTrace]) -> anyhow::Result<TraceOpener> {
+    let shape = TraceShape::new(model, transcript(model, claim).0.len());
+    TraceOpener::of(shape, trace).context("a trace of all tokens has a root")
+}
+
+/// Adds 1 to one number of a trace.
+pub(crate) fn change_a_number(trace: &mut [ChunkTrace], random: &mut SplitMix64) -> anyhow::Result<()> {
+    let chunk = random.below(trace.len() as u64) as usize;
+    let chunk = trace.get_mut(chunk).context("the claim has no tokens")?;
+    let block = random.below(chunk.blocks.len() as u64) as usize;
+    let operations = &mut chunk.blocks.get_mut(block).context("drawn among them")?.operations;
+    let values = operations.iter_mut().map(|o| &mut o.values).filter(|values| !values.is_empty());
+    let mut values: Vec<_> = values.collect();
+    let operation = random.below(values.len() as u64) as usize;
+    let values = values.get_mut(operation).context("each block has numbers")?;
+    let at = random.below(values.len() as u64) as usize;
+    *values.get_mut(at).context("drawn among them")? += 1;
+    Ok(())
 }
 
 /// 32 bytes that follow from the seed.

@@ -8,18 +8,17 @@ use evidence::audit::{
     AuditCoins, AuditModel, audit_designated, audit_parts, audit_public, draw_parts, transcript,
 };
 use evidence::challenge::{Answered, Challenge, Counts};
-use evidence::dispute::Outcome;
-use evidence::dispute::party::{Numbers, OnDemand, Party};
+use evidence::dispute::party::{Numbers, Party};
 use evidence::field::Mersenne61;
 use evidence::freivalds::Prepared;
 use evidence::recompute::Referee;
 use evidence::replay::replay;
-use evidence::trace::{LEAF_TOKENS, commit};
+use evidence::trace::{LeafPlace, chunk_of};
 use model::synthetic::SplitMix64;
 use protocol::Verdict;
 
 use super::cheats::{Lie, draw_bytes};
-use crate::commands::dispute::play::{accusation, play};
+use crate::commands::dispute::play::challenged;
 
 /// Log time that each answer may take; nobody here is late.
 const WINDOW: u64 = 1;
@@ -93,10 +92,8 @@ impl<'v> Verifier<'v> {
             Check::Parts(count) => {
                 let parts = self.subject.model().tensors.blocks.len() + 1;
                 let parts = draw_parts(&draw_bytes(random), parts, count as usize);
-                let open = |place: evidence::trace::LeafPlace| {
-                    let first = place.chunk * LEAF_TOKENS;
-                    let chunk = lie.trace.iter().find(|c| (c.start..c.start + c.count).contains(&first));
-                    let opening = chunk.and_then(|chunk| lie.opener.open(chunk, place));
+                let open = |place: LeafPlace| {
+                    let opening = chunk_of(place, &lie.trace).and_then(|chunk| lie.opener.open(chunk, place));
                     opening.map(|opening| opening.encode()).unwrap_or_default()
                 };
                 let verdict = audit_parts(&self.subject, &self.prepared, &lie.claim, coins, &parts, open)?;
@@ -112,7 +109,9 @@ impl<'v> Verifier<'v> {
                 audited.is_some_and(|audited| is_rejected(&audited.verdict))
             }
             Check::Dispute => {
-                let outcome = self.disputed(lie)?;
+                let claimant = self.claimant(lie);
+                let disputed = challenged(self.engine, &self.referee, &lie.claim, &claimant, WINDOW)?;
+                let outcome = disputed.map(|(_, played)| played.outcome);
                 outcome.is_some_and(|o| o.claimant.is_some() && o.challenger.is_none())
             }
             Check::Replay => is_rejected(&replay(self.engine, &lie.claim, None)?),
@@ -123,21 +122,13 @@ impl<'v> Verifier<'v> {
         let counts = Counts { neurons, ..Counts::default() };
         let coins = draw_bytes(random);
         let mut challenge = Challenge::draw(Arc::clone(&self.referee), &lie.claim, &coins, counts, WINDOW)?;
-        let (ids, _) = transcript(self.subject.model(), &lie.claim);
-        let claimant = Party::new(&self.referee, lie.opener.clone(), Shown(&lie.trace), &ids, None);
-        let answer = claimant.answer_probes(challenge.probes());
+        let answer = self.claimant(lie).answer_probes(challenge.probes());
         Ok(challenge.answer(&answer, 0).clone())
     }
 
-    /// An honest challenger disputes whatever a replay shows to be false; `None` if that is nothing.
-    pub(super) fn disputed(&self, lie: &Lie) -> anyhow::Result<Option<Outcome>> {
+    /// What the prover says in a challenge or a dispute.
+    pub(super) fn claimant<'l>(&'l self, lie: &'l Lie) -> Party<'l, Shown<'l>> {
         let (ids, _) = transcript(self.subject.model(), &lie.claim);
-        let Some(opener) = commit(self.engine, &lie.claim) else { return Ok(None) };
-        let numbers = OnDemand { engine: self.engine, claim: &lie.claim };
-        let challenger = Party::new(&self.referee, opener, numbers, &ids, None);
-        let Some(accusation) = accusation(self.engine, &lie.claim, &challenger)? else { return Ok(None) };
-        let claimant = Party::new(&self.referee, lie.opener.clone(), Shown(&lie.trace), &ids, None);
-        let played = play(&self.referee, &lie.claim, accusation, &claimant, &challenger, WINDOW)?;
-        Ok(Some(played.outcome))
+        Party::new(&self.referee, lie.opener.clone(), Shown(&lie.trace), &ids, None)
     }
 }
