@@ -124,7 +124,7 @@ pub struct Auditor<'a, F: CheckField> {
     parts: Vec<usize>,
     next: usize,
     /// The first position at which the trace ends: a fault, or a value out of range.
-    end: Option<(usize, TraceEnd)>,
+    ends: Ends,
     computed: Vec<Computed>,
 }
 
@@ -195,7 +195,7 @@ impl<'a, F: CheckField> Auditor<'a, F> {
                 .filter(|block| is_whole || parts.contains(block))
                 .collect(),
             next: 0,
-            end: None,
+            ends: Ends::default(),
             computed: Vec::new(),
         })
     }
@@ -209,16 +209,16 @@ impl<'a, F: CheckField> Auditor<'a, F> {
     /// Tokens that are not audited yet.
     #[must_use]
     pub fn missing(&self) -> usize {
-        if self.end.is_some() { 0 } else { self.feed.ids.len() - self.next }
+        if self.ends.first.is_some() { 0 } else { self.feed.ids.len() - self.next }
     }
 
     /// Audits the next chunk.
     pub fn push(&mut self, trace: &ChunkTrace) {
-        if self.end.is_some() {
+        if self.ends.first.is_some() {
             return;
         }
         if !self.is_next(trace) {
-            return self.stop(self.next, self.at(self.next, 0, TraceFault::Length));
+            return self.ends.add((self.next, self.at(self.next, 0, TraceFault::Length)));
         }
         let mut heads = std::mem::take(&mut self.heads);
         heads.iter_mut().flatten().for_each(|head| head.draw(trace.count));
@@ -237,12 +237,10 @@ impl<'a, F: CheckField> Auditor<'a, F> {
             .collect();
         self.heads = heads;
         for part in audited.into_iter().rev() {
-            if let Some((position, end)) = part.end {
-                self.stop(position, end);
-            }
+            part.end.into_iter().for_each(|stop| self.ends.add(stop));
             self.computed.extend(part.computed);
         }
-        if let Some((position, _)) = self.end {
+        if let Some((position, _)) = self.ends.first {
             // Behind the end nothing has a meaning.
             self.computed.truncate(position.saturating_sub(self.logits_from));
         }
@@ -336,21 +334,14 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         Part { end: ends.first, computed }
     }
 
-    /// The first end counts.
-    fn stop(&mut self, position: usize, end: TraceEnd) {
-        if self.end.is_none_or(|(first, _)| position < first) {
-            self.end = Some((position, end));
-        }
-    }
-
     /// The verdict, when there is nothing more to audit. Of parts: whether they are those of an honest run.
     ///
     /// # Errors
     /// As [`crate::replay::replay`].
     pub fn finish(self) -> Result<Verdict, Error> {
         let missing = self.at(self.next, 0, TraceFault::Length);
-        let end = self.end.map(|(_, end)| end).or((self.missing() > 0).then_some(missing));
-        let out_of_range = match (end, self.end) {
+        let end = self.ends.first.map(|(_, end)| end).or((self.missing() > 0).then_some(missing));
+        let out_of_range = match (end, self.ends.first) {
             (Some(TraceEnd::Fault(place, fault)), _) => {
                 return Ok(Verdict::Reject(Reason::ExecutionTrace { place, fault }));
             }
@@ -379,13 +370,14 @@ struct Part {
     computed: Vec<Computed>,
 }
 
-/// The first end of a block's rows.
+/// Where a trace ends, or the rows of one block.
 #[derive(Default)]
 struct Ends {
     first: Option<Stop>,
 }
 
 impl Ends {
+    /// The first end counts.
     fn add(&mut self, (position, end): Stop) {
         if self.first.is_none_or(|(first, _)| position < first) {
             self.first = Some((position, end));

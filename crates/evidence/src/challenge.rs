@@ -261,7 +261,8 @@ impl Challenge {
         let place = probe.place;
         let fault = |fault| Err((place.place(), fault));
         let leaves = leaves_of(&self.referee, place);
-        let widest = |leaf: LeafPlace| self.widest(leaf);
+        let lengths = |leaf| self.referee.lengths(self.shape, leaf, self.logits_from);
+        let widest = |leaf: LeafPlace| lengths(leaf).into_iter().max().unwrap_or(0);
         let Some(opened) = decode_openings(answer, &leaves, widest) else {
             return fault(TraceFault::Length);
         };
@@ -297,12 +298,6 @@ impl Challenge {
             Some(Recomputed::Impossible(place, fault)) => Err((place, fault)),
             None => Err((place.place(), TraceFault::Length)),
         }
-    }
-
-    fn widest(&self, leaf: LeafPlace) -> usize {
-        let first = leaf.chunk * LEAF_TOKENS;
-        let positions = first..first + self.shape.tokens_of(leaf.chunk);
-        positions.map(|position| self.referee.length(leaf, position, self.logits_from)).max().unwrap_or(0)
     }
 }
 

@@ -410,11 +410,8 @@ impl Dispute {
                 Err(Fault::Commitment)
             }
         });
-        let Some([ours, theirs]) = self.both(decoded) else { return };
-        let difference = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs);
-        // Both lead to different hashes, so one of them differs.
-        let Some(first) = difference else { return self.end(None, Some(Fault::Baseless), None) };
-        self.hashes = [*ours[first].as_bytes(), *theirs[first].as_bytes()];
+        let Some((first, hashes)) = self.first_difference(decoded) else { return };
+        self.hashes = hashes.map(|hash| *hash.as_bytes());
         self.phase = Phase::Children(parts[first]);
         self.descend_if_leaf();
     }
@@ -458,10 +455,8 @@ impl Dispute {
                 Err(Fault::Commitment)
             }
         });
-        let Some([ours, theirs]) = self.both(decoded) else { return };
-        let difference = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs);
-        let Some(tile) = difference else { return self.end(None, Some(Fault::Baseless), None) };
-        self.hashes = [ours[tile], theirs[tile]];
+        let Some((tile, hashes)) = self.first_difference(decoded) else { return };
+        self.hashes = hashes;
         self.phase = Phase::Tile { leaf, tile };
     }
 
@@ -471,16 +466,14 @@ impl Dispute {
             let numbers = tile::decode(&answers[side], count).ok_or(Fault::Form)?;
             if tile::hash(&answers[side]) == self.hashes[side] { Ok(numbers) } else { Err(Fault::Commitment) }
         });
-        let Some([ours, theirs]) = self.both(decoded) else { return };
-        let difference = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs);
-        let Some(first) = difference else { return self.end(None, Some(Fault::Baseless), None) };
+        let Some((first, shown)) = self.first_difference(decoded) else { return };
         let place = NumberPlace {
             position: leaf.chunk * LEAF_TOKENS + row,
             block: leaf.block,
             operation: leaf.operation,
             index: from + first,
         };
-        let shown = Some([ours[first], theirs[first]]);
+        let shown = Some(shown);
         if self.referee.inputs_of(place).is_empty() {
             return self.rule_number(place, shown, &[]);
         }
@@ -567,10 +560,21 @@ impl Dispute {
         }
     }
 
-    /// Both answers, or the end for whoever's is none.
-    fn both<T>(&mut self, decoded: [Result<T, Fault>; 2]) -> Option<[T; 2]> {
+    /// Where both answers first differ, and what each has there; or the end, for whoever's answer is none.
+    fn first_difference<T: Copy + PartialEq>(
+        &mut self,
+        decoded: [Result<Vec<T>, Fault>; 2],
+    ) -> Option<(usize, [T; 2])> {
         match decoded {
-            [Ok(ours), Ok(theirs)] => Some([ours, theirs]),
+            [Ok(ours), Ok(theirs)] => {
+                let mut pairs = ours.into_iter().zip(theirs).enumerate();
+                let difference = pairs.find(|(_, (ours, theirs))| ours != theirs);
+                if difference.is_none() {
+                    // Both lead to different hashes, so one of them differs.
+                    self.end(None, Some(Fault::Baseless), None);
+                }
+                difference.map(|(first, (ours, theirs))| (first, [ours, theirs]))
+            }
             [ours, theirs] => {
                 self.end(ours.err(), theirs.err(), None);
                 None
@@ -580,9 +584,7 @@ impl Dispute {
 
     /// Numbers in each row of a leaf.
     fn lengths(&self, leaf: LeafPlace) -> Vec<usize> {
-        let first = leaf.chunk * LEAF_TOKENS;
-        let positions = first..first + self.shape.tokens_of(leaf.chunk);
-        positions.map(|position| self.referee.length(leaf, position, self.logits_from)).collect()
+        self.referee.lengths(self.shape, leaf, self.logits_from)
     }
 
     fn widest(&self, leaf: LeafPlace) -> usize {

@@ -20,7 +20,7 @@ mod tests;
 pub use self::seal::{MAX_SEALED_BYTES, SALT_BYTES, SealError, seal, unseal};
 
 /// Bits of a normed row: what enters all matrices but those of the second kind below.
-const NARROW_BITS: u32 = 15;
+pub(crate) const NARROW_BITS: u32 = 15;
 /// blake3 `derive_key` context of the vectors.
 const VECTORS_CONTEXT: &str = "maxwell 2026-11 freivalds vectors v1";
 
@@ -106,8 +106,8 @@ impl<F: CheckField> Prepared<F> {
     }
 }
 
-/// Matrices of a group and the bits of what they are multiplied with.
-fn matrices(model: &Model, block: usize, group: Group) -> Vec<(&Weights, u32)> {
+/// Matrices of a group, in the order of a block's operations, and the bits of what they are multiplied with.
+pub(crate) fn matrices(model: &Model, block: usize, group: Group) -> Vec<(&Weights, u32)> {
     let tensors = &model.tensors.blocks[block];
     match group {
         Group::Attention => [&tensors.q, &tensors.k, &tensors.v].map(|w| (w, NARROW_BITS)).to_vec(),

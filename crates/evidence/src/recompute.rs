@@ -10,7 +10,7 @@ use model::Model;
 use model::bounds::accumulator_bits;
 use model::ops::attention::first_key;
 use model::ops::embedding::embedding;
-use model::ops::requantize::{ACTIVATION_LIMIT_BITS, RESIDUAL_LIMIT_BITS};
+use model::ops::requantize::RESIDUAL_LIMIT_BITS;
 use model::weights::Weights;
 use protocol::trace::{TraceFault, TraceOperation, TracePlace};
 use rayon::prelude::*;
@@ -19,13 +19,11 @@ use crate::audit::AuditModel;
 use crate::audit::attention::softmax;
 use crate::audit::elementwise::{apply, keys_of, score_bits, weighted_bits};
 use crate::audit::rules::BlockRules;
-use crate::trace::{LEAF_TOKENS, LeafPlace, Opening};
+use crate::freivalds::{Group, NARROW_BITS, matrices};
+use crate::trace::{LEAF_TOKENS, LeafPlace, Opening, TraceShape};
 
 #[cfg(test)]
 mod tests;
-
-/// Magnitude bits of a norm's output.
-const NARROW_BITS: u32 = 15;
 
 /// Where a number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,11 +70,12 @@ pub enum Recomputed {
 /// A model as a referee needs it.
 pub struct Referee {
     subject: Arc<AuditModel>,
-    /// Of each block's matrices, in the order of `matrix_of`: honest accumulators stay below 2^this.
-    bits: Vec<[u32; MATRICES.len()]>,
+    /// Of each block's matrices, in the order of [`MATRICES`]: honest accumulators stay below 2^this.
+    bits: Vec<Vec<u32>>,
     head_bits: u32,
 }
 
+/// The products with a block's matrices, in the order of `freivalds::matrices`.
 const MATRICES: [TraceOperation; 7] = [
     TraceOperation::Query,
     TraceOperation::Key,
@@ -93,11 +92,8 @@ impl Referee {
     pub fn new(subject: Arc<AuditModel>) -> Self {
         let model = subject.model();
         let of_block = |block: usize| {
-            MATRICES.map(|operation| {
-                let narrow = !matches!(operation, TraceOperation::Output | TraceOperation::Down);
-                let input = if narrow { NARROW_BITS } else { ACTIVATION_LIMIT_BITS };
-                matrix_of(model, block, operation).map_or(0, |weights| accumulator_bits(weights, input))
-            })
+            let matrices = Group::ALL.into_iter().flat_map(|group| matrices(model, block, group));
+            matrices.map(|(weights, input_bits)| accumulator_bits(weights, input_bits)).collect()
         };
         let bits = (0..model.tensors.blocks.len()).into_par_iter().map(of_block).collect();
         let head_bits = accumulator_bits(model.output(), NARROW_BITS);
@@ -145,6 +141,14 @@ impl Referee {
         } else {
             self.width(leaf, position)
         }
+    }
+
+    /// How many numbers each row of a leaf has.
+    #[must_use]
+    pub fn lengths(&self, shape: TraceShape, leaf: LeafPlace, logits_from: usize) -> Vec<usize> {
+        let first = leaf.chunk * LEAF_TOKENS;
+        let positions = first..first + shape.tokens_of(leaf.chunk);
+        positions.map(|position| self.length(leaf, position, logits_from)).collect()
     }
 
     /// How many numbers an operation has at a position.
@@ -196,7 +200,8 @@ impl Referee {
             | TraceOperation::Up
             | TraceOperation::Down => {
                 let number = MATRICES.iter().position(|operation| *operation == leaf.operation);
-                self.bits.get(leaf.block).zip(number).map_or(0, |(bits, number)| bits[number])
+                let bits = self.bits.get(leaf.block).zip(number);
+                bits.and_then(|(bits, number)| bits.get(number)).copied().unwrap_or(0)
             }
         }
     }
@@ -208,22 +213,12 @@ pub(crate) fn first_key_of(referee: &Referee, place: NumberPlace) -> usize {
 }
 
 fn matrix_of(model: &Model, block: usize, operation: TraceOperation) -> Option<&Weights> {
-    let Some(tensors) = model.tensors.blocks.get(block) else {
+    if block == model.tensors.blocks.len() {
         return (operation == TraceOperation::Logits).then(|| model.output());
-    };
-    match operation {
-        TraceOperation::Query => Some(&tensors.q),
-        TraceOperation::Key => Some(&tensors.k),
-        TraceOperation::Value => Some(&tensors.v),
-        TraceOperation::Output => Some(&tensors.o),
-        TraceOperation::Gate => Some(&tensors.gate),
-        TraceOperation::Up => Some(&tensors.up),
-        TraceOperation::Down => Some(&tensors.down),
-        TraceOperation::Residual
-        | TraceOperation::Scores
-        | TraceOperation::Weighted
-        | TraceOperation::Logits => None,
     }
+    let number = MATRICES.iter().position(|matrix| *matrix == operation)?;
+    let mut all = Group::ALL.into_iter().flat_map(|group| matrices(model, block, group));
+    all.nth(number).map(|(weights, _)| weights)
 }
 
 /// One question.

@@ -14,20 +14,6 @@ use crate::trace::MAX_OPENING_BYTES;
 /// Longest answer: the leaves that one number follows from.
 pub const MAX_ANSWER_BYTES: usize = MAX_OPENING_BYTES;
 
-const OPERATIONS: [TraceOperation; 11] = [
-    TraceOperation::Residual,
-    TraceOperation::Query,
-    TraceOperation::Key,
-    TraceOperation::Value,
-    TraceOperation::Scores,
-    TraceOperation::Weighted,
-    TraceOperation::Output,
-    TraceOperation::Gate,
-    TraceOperation::Up,
-    TraceOperation::Down,
-    TraceOperation::Logits,
-];
-
 const OUTPUT: u8 = 0;
 const TRACE: u8 = 1;
 const TRACE_THAT_LEAVES: u8 = 2;
@@ -83,11 +69,13 @@ pub(super) fn encode_place(place: NumberPlace) -> Vec<u8> {
 pub(super) fn decode_place(bytes: &[u8]) -> Option<NumberPlace> {
     let (numbers, operation) = bytes.as_chunks::<8>();
     let ([position, block, index], [operation]) = (numbers, operation) else { return None };
+    // The logits stand behind a block's operations.
+    let mut operations = TraceOperation::BLOCK.into_iter().chain([TraceOperation::Logits]);
     let number = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).ok();
     Some(NumberPlace {
         position: number(position)?,
         block: number(block)?,
         index: number(index)?,
-        operation: *OPERATIONS.get(usize::from(*operation))?,
+        operation: operations.find(|known| *known as u8 == *operation)?,
     })
 }
