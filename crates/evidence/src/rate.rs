@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-/// 1 as a rate.
+/// 1 as a rate, and as a chance.
 pub const WHOLE_PPB: u64 = 1_000_000_000;
 
 /// What a check found.

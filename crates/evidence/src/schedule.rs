@@ -6,13 +6,13 @@ use std::cmp::Reverse;
 
 use protocol::id::ClaimDigest;
 
+use crate::rate::WHOLE_PPB;
+
 #[cfg(test)]
 mod tests;
 
 /// blake3 `derive_key` context of the draws.
 const DRAW_CONTEXT: &str = "maxwell 2026-11 deep audit draw v1";
-/// 1 as a chance.
-pub const WHOLE_PPB: u64 = 1_000_000_000;
 /// Chances are multiplied by at most this for suspicion and value together.
 const MAX_WEIGHT: u64 = 1000;
 

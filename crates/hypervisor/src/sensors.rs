@@ -57,6 +57,17 @@ pub enum SensorError {
     Io,
 }
 
+impl From<std::io::Error> for SensorError {
+    fn from(error: std::io::Error) -> Self {
+        let known = [
+            (ErrorKind::NotFound, Self::Absent),
+            (ErrorKind::PermissionDenied, Self::Permission),
+            (ErrorKind::InvalidData, Self::Value),
+        ];
+        known.into_iter().find(|(kind, _)| *kind == error.kind()).map_or(Self::Io, |(_, known)| known)
+    }
+}
+
 /// One thing that can be read again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sensor {
@@ -83,16 +94,8 @@ impl Sensor {
 
 /// A file's text, if it is short.
 pub(crate) fn read_text(path: &Path) -> Result<String, SensorError> {
-    let error = |error: std::io::Error| {
-        let known = [
-            (ErrorKind::NotFound, SensorError::Absent),
-            (ErrorKind::PermissionDenied, SensorError::Permission),
-            (ErrorKind::InvalidData, SensorError::Value),
-        ];
-        known.into_iter().find(|(kind, _)| *kind == error.kind()).map_or(SensorError::Io, |(_, known)| known)
-    };
     let mut text = String::new();
-    File::open(path).map_err(error)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(error)?;
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES { Err(SensorError::Value) } else { Ok(text) }
 }
 

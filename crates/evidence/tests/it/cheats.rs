@@ -60,7 +60,7 @@ pub(crate) fn cheat(engine: &Engine, bytes: Vec<u8>) -> Engine {
 }
 
 /// Its claim under the honest name.
-fn claim_of(cheat: &Engine, engine: &Engine) -> Claim {
+pub(crate) fn claim_of(cheat: &Engine, engine: &Engine) -> Claim {
     Claim { model: engine.model().commitment, ..honest(cheat, request()) }
 }
 
@@ -76,23 +76,26 @@ pub(crate) fn tensor_range(bytes: &[u8], name: &str) -> std::ops::Range<usize> {
 /// Blocks of 20 bytes of Q4_1: f16 scale, f16 minimum, 16 bytes of quants.
 const BLOCK_BYTES: usize = 20;
 
+/// A block's matrices by their names in a file, and the products with them.
+pub(crate) const MATRICES: [(&str, TraceOperation); 7] = [
+    ("attn_q", TraceOperation::Query),
+    ("attn_k", TraceOperation::Key),
+    ("attn_v", TraceOperation::Value),
+    ("attn_output", TraceOperation::Output),
+    ("ffn_gate", TraceOperation::Gate),
+    ("ffn_up", TraceOperation::Up),
+    ("ffn_down", TraceOperation::Down),
+];
+
 /// Wide heads, so that each has whole blocks of the output matrix.
-fn wide_heads() -> SyntheticModel {
+pub(crate) fn wide_heads() -> SyntheticModel {
     SyntheticModel { head_dim: 32, ..SyntheticModel::tiny(Architecture::Llama) }
 }
 
 #[test]
 fn one_changed_weight_is_found_where_it_first_acts() {
     let mut trials = 0;
-    for (matrix, operation) in [
-        ("attn_q", TraceOperation::Query),
-        ("attn_k", TraceOperation::Key),
-        ("attn_v", TraceOperation::Value),
-        ("attn_output", TraceOperation::Output),
-        ("ffn_gate", TraceOperation::Gate),
-        ("ffn_up", TraceOperation::Up),
-        ("ffn_down", TraceOperation::Down),
-    ] {
+    for (matrix, operation) in MATRICES {
         let tiny = SyntheticModel::tiny(Architecture::Llama);
         let engine = start(tiny.gguf(), None);
         let mut audit = Audit::<Mersenne61>::of(&engine);

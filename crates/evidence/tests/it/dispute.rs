@@ -20,7 +20,7 @@ use protocol::verdict::Reason;
 use protocol::{Claim, TraceRoot};
 
 use crate::audit::{FAMILIES, random_request};
-use crate::cheats::{cheat, tensor_range};
+use crate::cheats::{MATRICES, cheat, claim_of, tensor_range, wide_heads};
 use crate::replay::{honest, request, start};
 
 const WINDOW: u64 = 10;
@@ -230,23 +230,15 @@ fn of_two_liars_none_wins_by_the_others_lie() {
 /// A claimant who ran other weights: the first number that they change decides.
 #[test]
 fn a_claimant_with_other_weights_loses() {
-    let tiny = SyntheticModel { head_dim: 32, ..SyntheticModel::tiny(Architecture::Llama) };
+    let tiny = wide_heads();
     let engine = start(tiny.gguf(), None);
     let mut trials = 0;
-    for (matrix, operation) in [
-        ("attn_q", TraceOperation::Query),
-        ("attn_k", TraceOperation::Key),
-        ("attn_v", TraceOperation::Value),
-        ("attn_output", TraceOperation::Output),
-        ("ffn_gate", TraceOperation::Gate),
-        ("ffn_up", TraceOperation::Up),
-        ("ffn_down", TraceOperation::Down),
-    ] {
+    for (matrix, operation) in MATRICES {
         let mut bytes = tiny.gguf();
         let range = tensor_range(&bytes, &format!("blk.1.{matrix}.weight"));
         bytes[range.start + 4] ^= 1;
         let cheat = cheat(&engine, bytes);
-        let claim = Claim { model: engine.model().commitment, ..honest(&cheat, request()) };
+        let claim = claim_of(&cheat, &engine);
         let subject = Subject::new(start(tiny.gguf(), None), claim);
         let shown = Recorded::of(&cheat, &subject.claim);
         let claim = subject.committed(&shown);

@@ -1,9 +1,11 @@
 //! CPU time of a process and of the machine, from procfs: the weak substitute where no meter is. It says that something
 //! ran, not what it burned.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::{SensorError, read_text};
+use super::{MAX_FILE_BYTES, SensorError, read_text};
 
 /// Of one process with all of its threads, in ticks of the kernel's clock (100 per second on Linux for user space).
 ///
@@ -44,9 +46,7 @@ pub fn of_machine(procfs: &Path) -> Result<(u64, u64), SensorError> {
 
 /// The first line of a file of any length.
 fn read_first_line(path: &Path) -> Result<String, SensorError> {
-    use std::io::{BufRead, BufReader, Read};
-    let file = std::fs::File::open(path).map_err(|_| SensorError::Absent)?;
     let mut line = String::new();
-    BufReader::new(file.take(super::MAX_FILE_BYTES)).read_line(&mut line).map_err(|_| SensorError::Value)?;
+    BufReader::new(File::open(path)?.take(MAX_FILE_BYTES)).read_line(&mut line)?;
     Ok(line)
 }
