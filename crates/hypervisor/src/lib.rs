@@ -1,10 +1,23 @@
-//! The node's view of what really happened: meters, as typed readings. Never trusts a number that its window, its range or
-//! its clock contradicts, and never fills a gap.
+//! The node: its meters, what energy a claim should have cost, heat, and what a power trace looks like. It must never
+//! turn a bad reading into joules, and never say yes or no where a likelihood is all there is.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`counter`] | from raw counters to energy: wraps, resets, freezes, jumps |
-//! | [`sensors`] | readers of what the machine offers: RAPL, hwmon, CPU time |
+//! | [`cgroup`] | limits and accounting of agents by the kernel |
+//! | [`sensors`] | typed readings, and the meters and logs they come from |
+//! | [`energy`] | joules over a window, with what is not known |
+//! | [`thermo`] | profiles, and a claim's energy against them |
+//! | [`unexplained`] | joules that no claim explains |
+//! | [`phases`] | idle and load of a recorded trace |
+//! | [`meters`] | every meter of a machine together, and what they are worth |
 
-pub mod counter;
+pub mod cgroup;
+pub mod energy;
+mod error;
+pub mod meters;
+pub mod phases;
 pub mod sensors;
+pub mod thermo;
+pub mod unexplained;
+
+pub use error::Error;

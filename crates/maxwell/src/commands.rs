@@ -2,17 +2,20 @@
 
 mod audit;
 mod bench;
+mod calibrate;
 mod check;
 mod cost;
 mod coverage;
 mod demo;
 mod dispute;
+mod doctor;
 mod economics;
 mod gateway;
 mod generate;
 mod inspect;
 mod keygen;
 mod log;
+mod monitor;
 mod pass_through;
 mod prove;
 mod pull;
@@ -89,6 +92,12 @@ pub(crate) enum Command {
     Dispute(dispute::DisputeArguments),
     /// How often to audit and how much to stake, so that cheating does not pay
     Economics(economics::EconomicsArguments),
+    /// Which meters this machine has, and what evidence they give
+    Doctor(doctor::DoctorArguments),
+    /// Watch the meters, or a recorded log of them
+    Monitor(monitor::MonitorArguments),
+    /// Measure what a token of a model costs in energy
+    Calibrate(calibrate::CalibrateArguments),
     /// Run every cheat against every check, and count what was caught
     Redteam(redteam::RedteamArguments),
     /// Prove a claim, for anybody who has the model
@@ -145,6 +154,9 @@ impl Command {
             Self::Audit(arguments) => audit::run(&arguments, shell),
             Self::Dispute(arguments) => dispute::run(&arguments, shell),
             Self::Economics(arguments) => economics::run(&arguments, shell),
+            Self::Doctor(arguments) => doctor::run(&arguments, shell),
+            Self::Monitor(arguments) => monitor::run(&arguments, shell),
+            Self::Calibrate(arguments) => calibrate::run(&arguments, shell),
             Self::Redteam(arguments) => redteam::run(&arguments, shell),
             Self::Prove(arguments) => prove::run(&arguments, shell),
             Self::Cost(arguments) => cost::run(&arguments, shell),

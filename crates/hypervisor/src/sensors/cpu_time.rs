@@ -1,52 +1,55 @@
-//! CPU time of a process and of the machine, from procfs: the weak substitute where no meter is. It says that something
-//! ran, not what it burned.
+//! Processor time of processes from `/proc`: a weak substitute where no meter is. It bounds work, it must never be called
+//! energy: a process that waits for an accelerator uses almost none.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::{MAX_FILE_BYTES, SensorError, read_text};
+use super::sysfs;
+use crate::Error;
 
-/// Of one process with all of its threads, in ticks of the kernel's clock (100 per second on Linux for user space).
-///
-/// # Errors
-/// [`SensorError`]; [`SensorError::Absent`] if there is no such process.
-pub fn of_process(procfs: &Path, pid: u32) -> Result<u64, SensorError> {
-    let text = read_text(&procfs.join(pid.to_string()).join("stat"))?;
-    // The name stands in brackets and may hold anything, brackets and spaces as well.
-    let (_, behind) = text.rsplit_once(')').ok_or(SensorError::Value)?;
-    let mut fields = behind.split_ascii_whitespace().skip(11);
-    let mut next = || fields.next().and_then(|field| field.parse::<u64>().ok()).ok_or(SensorError::Value);
-    let (user, system) = (next()?, next()?);
-    user.checked_add(system).ok_or(SensorError::Value)
+/// The kernel's ticks a second, which Linux fixes for what it shows to programs.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// One of them, in nanoseconds.
+pub const TICK_NS: u64 = 10_000_000;
+
+/// Seconds of processor time that a process used until now, its waited-for children not counted.
+pub fn of_process(root: &Path, process: u32) -> Result<f64, Error> {
+    let path = root.join(process.to_string()).join("stat");
+    let text = sysfs::text(&path)?;
+    seconds(&text).ok_or_else(|| Error::Unreadable(path.display().to_string()))
 }
 
-/// Of the whole machine: busy and all ticks of all CPUs.
-///
-/// # Errors
-/// [`SensorError`].
-pub fn of_machine(procfs: &Path) -> Result<(u64, u64), SensorError> {
-    let path = procfs.join("stat");
-    let text = read_first_line(&path)?;
-    let fields = text.strip_prefix("cpu ").ok_or(SensorError::Value)?;
-    let ticks: Vec<u64> = fields
-        .split_ascii_whitespace()
+/// Seconds of processor time that the whole machine used until now; idle and waiting do not count.
+pub fn of_machine(root: &Path) -> Result<f64, Error> {
+    let path = root.join("stat");
+    let text = sysfs::text(&path)?;
+    machine_seconds(&text).ok_or_else(|| Error::Unreadable(path.display().to_string()))
+}
+
+/// From the line of `/proc/PID/stat`. The name in brackets may hold blanks and brackets, so fields count from its end.
+#[must_use]
+pub fn seconds(stat: &str) -> Option<f64> {
+    let (_, behind) = stat.rsplit_once(')')?;
+    let mut fields = behind.split_whitespace().skip(11);
+    let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
+    Some(user.checked_add(system)? as f64 / TICKS_PER_SECOND)
+}
+
+fn machine_seconds(stat: &str) -> Option<f64> {
+    let numbers: Option<Vec<u64>> = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace()
         .take(8)
-        .map(str::parse)
-        .collect::<Result<_, _>>()
-        .map_err(|_| SensorError::Value)?;
-    let [user, nice, system, idle, wait, interrupt, soft, stolen] = ticks[..] else {
-        return Err(SensorError::Value);
-    };
-    let sum = |parts: &[u64]| parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(*part));
-    let busy = sum(&[user, nice, system, interrupt, soft, stolen]).ok_or(SensorError::Value)?;
-    let all = sum(&[busy, idle, wait]).ok_or(SensorError::Value)?;
-    Ok((busy, all))
-}
-
-/// The first line of a file of any length.
-fn read_first_line(path: &Path) -> Result<String, SensorError> {
-    let mut line = String::new();
-    BufReader::new(File::open(path)?.take(MAX_FILE_BYTES)).read_line(&mut line)?;
-    Ok(line)
+        .map(|n| n.parse().ok())
+        .collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    let mut ticks = 0_u64;
+    for (field, number) in numbers?.into_iter().enumerate() {
+        if !matches!(field, 3 | 4) {
+            ticks = ticks.checked_add(number)?;
+        }
+    }
+    Some(ticks as f64 / TICKS_PER_SECOND)
 }

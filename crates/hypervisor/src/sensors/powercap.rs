@@ -1,34 +1,50 @@
-//! RAPL through powercap: energy counters of packages, cores and memory, in microjoules, that wrap. Since 2020 only root
-//! may read them (CVE-2020-8694), and guests have none.
+//! Energy counters of processor packages below `class/powercap`. Never adds up a package and its own parts: zones of
+//! the second level are read but named as parts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Quantity, Sensor, SensorError, names_in, read_text};
+use super::sysfs;
+use crate::Error;
 
-/// Folder below the root of sysfs.
-pub const FOLDER: &str = "class/powercap";
+/// One zone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Zone {
+    /// Folder name, for example `intel-rapl:0`.
+    pub id: String,
+    /// What the kernel calls it, for example `package-0`.
+    pub name: String,
+    /// A part of another zone.
+    pub is_part: bool,
+    /// Where it wraps, in joules.
+    pub range_joules: f64,
+    path: PathBuf,
+}
 
-/// Every zone that there is, in the order of their names. Zones that can't be read are there as well: reading says why.
-///
-/// # Errors
-/// [`SensorError::Absent`] if there is no zone.
-pub fn find(sysfs: &Path) -> Result<Vec<Sensor>, SensorError> {
-    let folder = sysfs.join(FOLDER);
-    let sensors: Vec<Sensor> = names_in(&folder, "")
-        .into_iter()
-        .filter_map(|zone| {
-            let zone_folder = folder.join(&zone);
-            let path = zone_folder.join("energy_uj");
-            path.exists().then(|| Sensor {
-                name: read_text(&zone_folder.join("name"))
-                    .map_or_else(|_| zone.clone(), |name| format!("{zone} {}", name.trim_ascii())),
-                quantity: Quantity::Energy,
-                range: read_text(&zone_folder.join("max_energy_range_uj"))
-                    .ok()
-                    .and_then(|text| text.trim_ascii().parse().ok()),
-                path,
-            })
-        })
-        .collect();
-    if sensors.is_empty() { Err(SensorError::Absent) } else { Ok(sensors) }
+impl Zone {
+    /// The counter now, in joules.
+    pub fn joules(&self) -> Result<f64, Error> {
+        Ok(sysfs::number(&self.path.join("energy_uj"))? as f64 * 1e-6)
+    }
+}
+
+/// The zones below a root that is `/sys` on a real machine.
+pub fn zones(root: &Path) -> Result<Vec<Zone>, Error> {
+    let folder = root.join("class/powercap");
+    let mut zones = Vec::new();
+    for path in sysfs::entries(&folder)? {
+        let id = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // `intel-rapl` alone is the control type, not a zone; `mmio` counts the same joules a second time.
+        if !id.contains(':') || id.contains("mmio") {
+            continue;
+        }
+        let range = sysfs::number(&path.join("max_energy_range_uj")).unwrap_or(u64::from(u32::MAX));
+        zones.push(Zone {
+            name: sysfs::text(&path.join("name")).unwrap_or_else(|_| id.clone()),
+            is_part: id.matches(':').count() > 1,
+            range_joules: range as f64 * 1e-6,
+            id,
+            path,
+        });
+    }
+    if zones.is_empty() { Err(Error::Absent(folder.display().to_string())) } else { Ok(zones) }
 }

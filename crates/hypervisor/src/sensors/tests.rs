@@ -1,114 +1,204 @@
-//! Trees of files as machines: what is found, what it reads, and what is refused by name.
+//! Tests of the counters, logs and sysfs readers: broken sensors give a typed quality and no joules.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::path::Path;
 
-use super::{Quantity, Sensor, SensorError, cpu_time, hwmon, powercap};
+use proptest::prelude::*;
 
-fn write(root: &Path, name: &str, text: &str) {
-    let path = root.join(name);
-    fs::create_dir_all(path.parent().expect("below the root")).expect("a temporary folder");
-    fs::write(path, text).expect("a temporary folder");
-}
+use super::*;
 
-/// Name, quantity, range and value.
-type Found<'s> = (&'s str, Quantity, Option<u64>, Result<i64, SensorError>);
-
-fn found(sensors: &[Sensor]) -> Vec<Found<'_>> {
-    sensors.iter().map(|s| (s.name.as_str(), s.quantity, s.range, s.read())).collect()
+fn steps(limits: Limits, range: Option<f64>, readings: &[(Option<f64>, u64)]) -> Vec<(Option<f64>, Quality)> {
+    let mut counter = Counter::new(limits, range);
+    readings
+        .iter()
+        .filter_map(|(joules, seconds)| counter.step(*joules, seconds * SECOND_NS))
+        .map(|step| (step.joules, step.quality))
+        .collect()
 }
 
 #[test]
-fn rapl_zones_are_found_with_their_range() {
-    let tree = tempfile::tempdir().expect("a temporary folder");
-    assert_eq!(powercap::find(tree.path()), Err(SensorError::Absent));
-    let zone = "class/powercap/intel-rapl:0/";
-    write(tree.path(), &format!("{zone}name"), "package-0\n");
-    write(tree.path(), &format!("{zone}energy_uj"), "123456789\n");
-    write(tree.path(), &format!("{zone}max_energy_range_uj"), "262143328850\n");
-    write(tree.path(), "class/powercap/intel-rapl:0:0/energy_uj", "nonsense\n");
-    write(tree.path(), "class/powercap/intel-rapl/enabled", "1\n");
-    let sensors = powercap::find(tree.path()).expect("two zones");
+fn broken_counter_gives_no_joules() {
+    let all = |readings: &[(Option<f64>, u64)]| steps(Limits::PACKAGE, Some(1_000.0), readings);
+    let j = Some;
+    assert_eq!(all(&[(j(10.0), 1), (j(30.0), 2)]), [(j(20.0), Quality::Good)]);
+    assert_eq!(all(&[(j(990.0), 1), (j(15.0), 2)]), [(j(25.0), Quality::Wrapped)]);
+    assert_eq!(all(&[(j(10.0), 1), (j(f64::NAN), 2)]), [(None, Quality::NotANumber)]);
+    assert_eq!(all(&[(j(10.0), 1), (j(-1.0), 2)]), [(None, Quality::Implausible)]);
+    assert_eq!(all(&[(j(10.0), 1), (j(9_999.0), 2)]), [(None, Quality::Implausible)]);
+    assert_eq!(all(&[(j(10.0), 2), (j(20.0), 1)]), [(None, Quality::JumpedBack)]);
+    assert_eq!(all(&[(j(10.0), 1), (None, 2)]), [(None, Quality::Vanished)]);
+    // Without a wrap nearby: small is a new start, large is a jump.
+    let wide = |readings: &[(Option<f64>, u64)]| steps(Limits::PACKAGE, None, readings);
+    assert_eq!(wide(&[(j(90_000.0), 1), (j(3.0), 2)]), [(None, Quality::Reset)]);
+    assert_eq!(wide(&[(j(90_000.0), 1), (j(80_000.0), 2)]), [(None, Quality::JumpedBack)]);
+}
+
+#[test]
+fn frozen_counter_is_told_from_a_slow_one() {
+    let mut counter = Counter::new(Limits::PACKAGE, None);
+    counter.step(Some(5.0), 0);
+    let at =
+        |counter: &mut Counter, seconds: u64| counter.step(Some(5.0), seconds * SECOND_NS).unwrap().quality;
+    assert_eq!(at(&mut counter, 3), Quality::Good);
+    assert_eq!(at(&mut counter, 5), Quality::Good);
+    assert_eq!(at(&mut counter, 6), Quality::Frozen);
+}
+
+#[test]
+fn power_samples_get_their_quality() {
+    let limits = Limits::ACCELERATOR;
+    let raw =
+        [(1, 80.0), (2, 0.0), (3, f64::NAN), (4, -3.0), (5, 99_999.0), (4, 90.0), (6, 91.0), (40, 91.0)];
+    let raw = raw.map(|(s, watts)| RawSample { at_ns: s * SECOND_NS, watts, celsius: None });
+    let found: Vec<Quality> =
+        PowerTrace::judge("test", raw, limits).samples.iter().map(|sample| sample.quality).collect();
+    let expected = [
+        Quality::Good,
+        Quality::Zero,
+        Quality::NotANumber,
+        Quality::Implausible,
+        Quality::Implausible,
+        Quality::JumpedBack,
+        Quality::Good,
+        Quality::Frozen,
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn times_of_logs() {
+    // Expected values are those of `date -u +%s -d ...`.
+    assert_eq!(log_time::parse("07-17-2024 09:44:23.305"), Some(1_721_209_463_305_000_000));
+    assert_eq!(log_time::parse("2023/07/30 17:28:02.589"), Some(1_690_738_082_589_000_000));
+    assert_eq!(log_time::parse("2024-02-29T00:00:00Z"), Some(1_709_164_800_000_000_000));
+    for wrong in
+        ["", "13-40-2024 09:00:00", "2024-01-01", "2024-01-01 1:2", "x/y/z a:b:c", "1969-01-01 00:00:00"]
+    {
+        assert_eq!(log_time::parse(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn logs_of_three_forms_and_other_units() {
+    let read = |text: &str| read_log("log", text.as_bytes(), Limits::SERVER);
+    let trace =
+        read("Time,07-17-2024 09:44:23.305,Watts,2406.5,Volts,239.1,Ch1,Watts,826.7\nTime,broken\n").unwrap();
+    assert_eq!((trace.samples[0].watts, trace.refused_lines), (2406.5, 1));
+    let trace = read(
+        ":::MLLOG {\"key\":\"x\",\"time_ms\":1,\"value\":\"null\"}\n\
+         :::MLLOG {\"time_ms\": 1715341419163, \"key\": \"power_reading\", \"value\": 2119}\n",
+    )
+    .unwrap();
+    assert_eq!((trace.samples.len(), trace.samples[0].watts, trace.refused_lines), (1, 2119.0, 0));
+    let watts =
+        |header: &str, row: &str| read(&format!("{header}\n{row}\n")).map(|trace| trace.samples[0].watts);
+    assert_eq!(watts("time, power.draw [W]", "2023/07/30 17:28:02.589, 78.5 W"), Ok(78.5));
+    assert_eq!(watts("time_s,power_mw", "1.5,78500"), Ok(78.5));
+    assert_eq!(watts("time_s,power_kw", "1.5,2"), Ok(2000.0));
+    // Without a unit nothing is guessed.
+    assert_eq!(watts("time_s,power", "1.5,78500"), Err(Error::NoReadings("log".to_owned())));
+}
+
+#[test]
+fn scrapes_of_exporters() {
+    let text = "# HELP x\nDCGM_FI_DEV_POWER_USAGE{gpu=\"0\",modelName=\"a } b\"} 312.5\n\
+                DCGM_FI_DEV_POWER_USAGE{gpu=\"1\"} 0\nDCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu=\"0\"} 5000\n\
+                all_smi_gpu_power_consumption_watts{gpu=\"x\"} NaN\nDCGM_FI_DEV_POWER_USAGE_MAX 9\n";
+    let found: Vec<(f64, Quality)> = prometheus::parse(text.as_bytes(), 1, Limits::ACCELERATOR)
+        .into_iter()
+        .map(|reading| (if reading.value.is_nan() { -1.0 } else { reading.value }, reading.quality))
+        .collect();
+    let expected =
+        [(312.5, Quality::Good), (0.0, Quality::Zero), (5.0, Quality::Good), (-1.0, Quality::NotANumber)];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn sysfs_trees() {
+    let root = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    assert!(matches!(powercap::zones(root.path()), Err(Error::Absent(_))));
+    assert!(matches!(hwmon::read(root.path(), 1, Limits::SERVER), Err(Error::Absent(_))));
+    put("class/powercap/intel-rapl/enabled", "1");
+    put("class/powercap/intel-rapl:0/energy_uj", "2500000\n");
+    put("class/powercap/intel-rapl:0/max_energy_range_uj", "262143328850\n");
+    put("class/powercap/intel-rapl:0/name", "package-0\n");
+    put("class/powercap/intel-rapl:0:0/energy_uj", "broken");
+    let zones = powercap::zones(root.path()).unwrap();
     assert_eq!(
-        found(&sensors),
-        [
-            ("intel-rapl:0 package-0", Quantity::Energy, Some(262_143_328_850), Ok(123_456_789)),
-            ("intel-rapl:0:0", Quantity::Energy, None, Err(SensorError::Value)),
-        ]
+        (zones.len(), zones[0].name.as_str(), zones[0].is_part, zones[1].is_part),
+        (2, "package-0", false, true)
     );
-    fs::remove_file(tree.path().join(format!("{zone}energy_uj"))).expect("there");
-    assert_eq!(sensors[0].read(), Err(SensorError::Absent), "it has vanished");
+    assert_eq!(zones[0].joules(), Ok(2.5));
+    assert!(matches!(zones[1].joules(), Err(Error::Unreadable(_))));
+    put("class/hwmon/hwmon0/name", "amdgpu");
+    put("class/hwmon/hwmon0/power1_average", "97000000");
+    put("class/hwmon/hwmon0/power1_cap", "300000000");
+    put("class/hwmon/hwmon0/temp1_input", "41000");
+    put("class/hwmon/hwmon0/fan1_input", "gone");
+    let readings = hwmon::read(root.path(), 1, Limits::ACCELERATOR).unwrap();
+    let found: Vec<_> = readings.iter().map(|r| (r.quantity, r.value, r.quality)).collect();
+    let expected = [
+        (Quantity::FanSpeed, 0.0, Quality::Vanished),
+        (Quantity::Power, 97.0, Quality::Good),
+        (Quantity::Temperature, 41.0, Quality::Good),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]
-fn chips_are_found_with_their_labels() {
-    let tree = tempfile::tempdir().expect("a temporary folder");
-    let chip = "class/hwmon/hwmon3/";
-    for (file, text) in [
-        ("name", "amdgpu\n"),
-        ("power1_average", "35000000\n"),
-        ("power1_cap", "200000000\n"),
-        ("temp1_input", "-1500\n"),
-        ("temp1_label", "edge\n"),
-        ("energy1_input", "-5\n"),
-        ("fan1_input", "900\n"),
-    ] {
-        write(tree.path(), &format!("{chip}{file}"), text);
-    }
-    let sensors = hwmon::find(tree.path()).expect("three sensors");
-    assert_eq!(
-        found(&sensors),
-        [
-            ("amdgpu power1", Quantity::Power, None, Ok(35_000_000)),
-            // Energy below zero is none; a temperature may be.
-            ("amdgpu energy1", Quantity::Energy, None, Err(SensorError::Value)),
-            ("amdgpu edge", Quantity::Temperature, None, Ok(-1500)),
-        ]
-    );
-    assert_eq!(hwmon::find(&tree.path().join("elsewhere")), Err(SensorError::Absent));
+fn processor_time_of_a_name_with_brackets() {
+    let stat = "7 (a) b (c)) R 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20";
+    assert_eq!(cpu_time::seconds(stat), Some(3.0));
+    assert_eq!(cpu_time::seconds("7 (x"), None);
 }
 
 #[test]
-fn hostile_files_are_no_values() {
-    let tree = tempfile::tempdir().expect("a temporary folder");
-    let file = "class/powercap/zone/energy_uj";
-    for text in ["", "1 2", "NaN", "1e9", "99999999999999999999", "-1", "\u{661}", &"1".repeat(5000)] {
-        write(tree.path(), file, text);
-        let read = powercap::find(tree.path()).expect("a zone")[0].read();
-        assert_eq!(read, Err(SensorError::Value), "{text:.20}");
-    }
-    fs::write(tree.path().join(file), [0xff, 0xfe]).expect("a temporary folder");
-    assert_eq!(powercap::find(tree.path()).expect("a zone")[0].read(), Err(SensorError::Value));
+fn replayed_samples_are_told_and_noise_is_not() {
+    let sample = |i: u64, watts: f64| PowerSample { at_ns: i, watts, celsius: None, quality: Quality::Good };
+    let noise = |i: u64| 400.0 + ((i * 7_919) % 101) as f64 * 0.1 + i as f64 * 1e-4;
+    let mut seen = replayed::Replayed::default();
+    assert!((0..500).all(|i| !seen.is_repeated(&sample(i, noise(i)))));
+    assert!((500..540).any(|i| seen.is_repeated(&sample(i, noise(i - 400)))));
+    // Near miss: an idle device that repeats two numbers for ever.
+    let mut seen = replayed::Replayed::default();
+    assert!((0..500).all(|i| !seen.is_repeated(&sample(i, 80.0 + (i % 2) as f64))));
 }
 
-#[test]
-fn cpu_time_is_read_behind_any_name() {
-    let tree = tempfile::tempdir().expect("a temporary folder");
-    let stat = |name: &str| format!("7 ({name}) S 1 7 7 0 -1 4194560 900 0 0 0 250 50 0 0 20 0 4 0 100 1 2");
-    for name in ["miner", "a) b (c", ") R 1 1 1 1 1 1 1 1 1 1 9 9"] {
-        write(tree.path(), "7/stat", &stat(name));
-        assert_eq!(cpu_time::of_process(tree.path(), 7), Ok(300), "{name}");
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..600), form in 0..4) {
+        let head: &[u8] = match form {
+            0 => b"Time,07-17-2024 09:44:23.305,Watts,",
+            1 => b":::MLLOG {\"key\":\"power_reading\",\"time_ms\":1,\"value\":",
+            2 => b"time,power [W]\n1.0,",
+            _ => b"DCGM_FI_DEV_POWER_USAGE{",
+        };
+        let text = [head, &bytes].concat();
+        if let Ok(trace) = read_log("x", &text, Limits::SERVER) {
+            prop_assert!(trace.samples.is_sorted_by_key(|sample| sample.at_ns));
+            prop_assert!(trace.samples.iter().all(|s| !s.quality.is_usable() || (s.watts > 0.0 && s.watts <= 20_000.0)));
+        }
+        let readings = prometheus::parse(&text, 1, Limits::SERVER);
+        prop_assert!(readings.iter().all(|r| !r.quality.is_usable() || r.value.is_finite()));
+        let text = String::from_utf8_lossy(&bytes);
+        let _ = (log_time::parse(&text), cpu_time::seconds(&text));
     }
-    write(tree.path(), "7/stat", "7 miner S 1");
-    assert_eq!(cpu_time::of_process(tree.path(), 7), Err(SensorError::Value));
-    assert_eq!(cpu_time::of_process(tree.path(), 8), Err(SensorError::Absent));
-    write(tree.path(), "stat", "cpu  10 1 5 100 20 2 3 4 0 0\ncpu0 1 1 1 1\n");
-    assert_eq!(cpu_time::of_machine(tree.path()), Ok((25, 145)));
-    write(tree.path(), "stat", "cpu  10 1\n");
-    assert_eq!(cpu_time::of_machine(tree.path()), Err(SensorError::Value));
-    write(tree.path(), "stat", &format!("cpu  {0} {0} 0 0 0 0 0 0\n", u64::MAX));
-    assert_eq!(cpu_time::of_machine(tree.path()), Err(SensorError::Value));
-}
 
-/// On whatever machine this runs: a process has used time, and the machine more.
-#[test]
-fn this_process_has_used_time() {
-    let procfs = Path::new("/proc");
-    if !procfs.join("stat").exists() {
-        println!("skipped: there is no /proc here");
-        return;
+    #[test]
+    fn no_counter_gives_more_than_its_device_draws(
+        readings in proptest::collection::vec((any::<f64>(), 0_u64..10_000_000_000), 0..40), range in 1.0..1e6
+    ) {
+        let mut counter = Counter::new(Limits::PACKAGE, Some(range));
+        for (joules, at_ns) in readings {
+            if let Some(Step { from_ns, until_ns, joules: Some(joules), .. }) = counter.step(Some(joules), at_ns) {
+                let most = Limits::PACKAGE.watts_max * (until_ns - from_ns).max(1_000_000) as f64 / 1e9;
+                prop_assert!((0.0..=most).contains(&joules));
+            }
+        }
     }
-    let mine = cpu_time::of_process(procfs, std::process::id()).expect("this process is there");
-    let (busy, all) = cpu_time::of_machine(procfs).expect("the machine is there");
-    assert!(mine <= busy && busy <= all);
 }
