@@ -9,11 +9,14 @@
 //! | [`thermo`] | profiles, and a claim's energy against them |
 //! | [`unexplained`] | joules that no claim explains |
 //! | [`phases`] | idle and load of a recorded trace |
+//! | [`features`], [`fingerprint`] | what a window of power looks like, and how much that is worth |
 //! | [`meters`] | every meter of a machine together, and what they are worth |
 
 pub mod cgroup;
 pub mod energy;
 mod error;
+pub mod features;
+pub mod fingerprint;
 pub mod meters;
 pub mod phases;
 pub mod sensors;

@@ -2,12 +2,15 @@
 //! size, its limit and whether it kept to it.
 
 mod audit;
+mod energy;
 mod engine;
+mod fingerprint;
 mod gateway;
 mod limits;
 mod market;
 mod oracle;
 mod plot;
+mod power;
 mod proof;
 mod quality;
 mod replay;
@@ -38,8 +41,10 @@ Examples:
   maxwell bench proof --outputs 16,64,256
   maxwell bench audit --block-7b
   maxwell bench market
+  maxwell bench energy --data ./power
+  maxwell bench fingerprint --data ./power --plot roc.svg
 
-All but replay, audit, market and proof need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
+All but replay, audit, market, energy, fingerprint and proof need python3 with venv and pip, for the programs to compare with; they are installed once into $MAXWELL_HOME.
 For quality and engine, set MAXWELL_ORACLE_PYTHON to the python of an environment that has them to use that instead.";
 
 /// One bench.
@@ -57,6 +62,10 @@ enum Bench {
     Proof(proof::ProofArguments),
     /// Clearing an epoch's bids, and booking entries
     Market(market::MarketArguments),
+    /// What the energy check catches, on recorded runs, and what it costs
+    Energy(energy::EnergyArguments),
+    /// What a minute of power says about the load, on recorded runs
+    Fingerprint(fingerprint::FingerprintArguments),
     /// What the gateway adds and how much it takes, beside nginx and LiteLLM
     Gateway(gateway::GatewayArguments),
 }
@@ -70,6 +79,8 @@ pub(crate) fn run(arguments: &BenchArguments, shell: &Shell) -> anyhow::Result<F
         Bench::Proof(arguments) => proof::run(arguments, shell),
         Bench::Audit(arguments) => audit::run(arguments, shell),
         Bench::Market(arguments) => market::run(arguments, shell),
+        Bench::Energy(arguments) => energy::run(arguments, shell),
+        Bench::Fingerprint(arguments) => fingerprint::run(arguments, shell),
         Bench::Gateway(arguments) => gateway::run(arguments, shell),
     }
 }
