@@ -10,6 +10,7 @@
 //! | [`unexplained`] | joules that no claim explains |
 //! | [`phases`] | idle and load of a recorded trace |
 //! | [`features`], [`fingerprint`] | what a window of power looks like, and how much that is worth |
+//! | [`heat`] | how hot the chassis gets, and what is left |
 //! | [`meters`] | every meter of a machine together, and what they are worth |
 
 pub mod cgroup;
@@ -17,6 +18,7 @@ pub mod energy;
 mod error;
 pub mod features;
 pub mod fingerprint;
+pub mod heat;
 pub mod meters;
 pub mod phases;
 pub mod sensors;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hypervisor::sensors::{Limits, Quality, read_log_file};
+use hypervisor::heat::{Observed, fit};
+use hypervisor::sensors::{Limits, PowerSample, Quality, read_log_file};
 
 /// The recordings, beside the project's folder or where the variable says.
 fn data() -> Option<PathBuf> {
@@ -32,5 +33,38 @@ fn logs_of_three_kinds_of_meter() {
             trace.samples.iter().filter(|s| s.quality == Quality::Good).map(|s| s.watts).collect();
         let mean = good.iter().sum::<f64>() / good.len() as f64;
         assert!(between.contains(&mean) && good.len() * 100 >= trace.samples.len() * 95, "{file}: {mean}");
+    }
+}
+
+/// A model of heat that is fitted to one log of a device forecasts another log of it from its power alone.
+#[test]
+fn heat_of_another_log_is_forecast() {
+    let Some(data) = data() else { return };
+    for device in ["3090", "A100"] {
+        let read = |folder: &str| -> Vec<Observed> {
+            let path = data.join(format!("gpu-power-sensor/plotting/data/{folder}/gpudata.csv"));
+            let trace = read_log_file(&path, Limits::ACCELERATOR).unwrap();
+            let start = trace.samples[0].at_ns;
+            let observed = |sample: &PowerSample| {
+                let seconds = (sample.at_ns - start) as f64 / 1e9;
+                Some(Observed { seconds, watts: sample.watts, celsius: sample.celsius? })
+            };
+            trace.samples.iter().filter_map(observed).collect()
+        };
+        let fitted = read(&format!("5050/{device}"));
+        let other = read(&format!("Transient_Response/{device}_TR"));
+        let (lump, around) = fit(&fitted).unwrap();
+        let (mut celsius, mut before) = (other[0].celsius, 0.0);
+        let (mut squares, mut still) = (0.0, 0.0);
+        for now in &other {
+            let given = lump.watts_per_degree * (celsius - around);
+            celsius += (now.watts - given) / lump.joules_per_degree * (now.seconds - before);
+            before = now.seconds;
+            squares += (celsius - now.celsius).powi(2) / other.len() as f64;
+            still += (other[0].celsius - now.celsius).powi(2) / other.len() as f64;
+        }
+        let (forecast, still) = (squares.sqrt(), still.sqrt());
+        println!("{device}: {lump:?} around {around:.1}: off by {forecast:.2}, staying as it is by {still:.2} (rms)");
+        assert!(forecast < 0.7 * still, "{device}: {forecast} {still}");
     }
 }

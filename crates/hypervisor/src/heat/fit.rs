@@ -1,0 +1,84 @@
+//! A lump from a log of power and temperature. Fits the balance of heat over whole stretches and not its derivative, so
+//! that sensors of whole degrees do.
+
+use super::Lump;
+use crate::Error;
+
+/// Fewest samples.
+const SAMPLES_MIN: usize = 20;
+
+/// A moment of a log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observed {
+    /// Seconds from some start, rising.
+    pub seconds: f64,
+    /// Watts.
+    pub watts: f64,
+    /// Degrees Celsius.
+    pub celsius: f64,
+}
+
+/// A lump and the surroundings it gives its heat to, by least squares of
+/// `T(t) - T(0) = a integral(P) - b integral(T) + c t`, with `a = 1 / C`, `b = G / C`, `c = G T_around / C`.
+///
+/// # Errors
+/// [`Error::TooFew`] if the log is too short, or has neither warming nor cooling.
+pub fn fit(log: &[Observed]) -> Result<(Lump, f64), Error> {
+    let too_few = || Error::TooFew("a model of heat");
+    let first = log.first().ok_or_else(too_few)?;
+    if log.len() < SAMPLES_MIN {
+        return Err(too_few());
+    }
+    // Normal equations of three unknowns.
+    let (mut matrix, mut right) = ([[0.0; 3]; 3], [0.0; 3]);
+    let (mut power, mut warmth) = (0.0, 0.0);
+    for (before, now) in log.iter().zip(log.iter().skip(1)) {
+        let seconds = now.seconds - before.seconds;
+        if !(seconds > 0.0 && now.watts.is_finite() && now.celsius.is_finite()) {
+            continue;
+        }
+        power += (before.watts + now.watts) / 2.0 * seconds;
+        warmth += (before.celsius + now.celsius) / 2.0 * seconds;
+        let row = [power, -warmth, now.seconds - first.seconds];
+        for (line, x) in matrix.iter_mut().zip(row) {
+            line.iter_mut().zip(row).for_each(|(cell, y)| *cell += x * y);
+        }
+        right.iter_mut().zip(row).for_each(|(cell, x)| *cell += x * (now.celsius - first.celsius));
+    }
+    let [a, b, c] = solve(matrix, right).ok_or_else(too_few)?;
+    if !(a > 0.0 && b > 0.0 && c.is_finite()) {
+        return Err(too_few());
+    }
+    Ok((Lump { joules_per_degree: 1.0 / a, watts_per_degree: b / a }, c / b))
+}
+
+/// Cramer's rule, on numbers of one size.
+fn solve(mut matrix: [[f64; 3]; 3], mut right: [f64; 3]) -> Option<[f64; 3]> {
+    let scale = [0, 1, 2].map(|at: usize| matrix.get(at).and_then(|line| line.get(at)).copied().unwrap_or(0.0).sqrt());
+    if scale.iter().any(|scale| *scale <= 0.0 || !scale.is_finite()) {
+        return None;
+    }
+    for ((line, x), value) in matrix.iter_mut().zip(scale).zip(&mut right) {
+        line.iter_mut().zip(scale).for_each(|(cell, y)| *cell /= x * y);
+        *value /= x;
+    }
+    let whole = determinant(&matrix);
+    if whole.abs() < 1e-12 {
+        return None;
+    }
+    let mut unknowns = [0.0; 3];
+    for (column, (unknown, scale)) in unknowns.iter_mut().zip(scale).enumerate() {
+        let mut replaced = matrix;
+        for (line, value) in replaced.iter_mut().zip(right) {
+            if let Some(cell) = line.get_mut(column) {
+                *cell = value;
+            }
+        }
+        *unknown = determinant(&replaced) / whole / scale;
+    }
+    Some(unknowns)
+}
+
+fn determinant([[a, b, c], [d, e, f], [g, h, i]]: &[[f64; 3]; 3]) -> f64 {
+    a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+}
