@@ -11,6 +11,7 @@
 //! | [`phases`] | idle and load of a recorded trace |
 //! | [`features`], [`fingerprint`] | what a window of power looks like, and how much that is worth |
 //! | [`heat`] | how hot the chassis gets, and what is left |
+//! | [`store`] | the durable ledger |
 //! | [`meters`] | every meter of a machine together, and what they are worth |
 
 pub mod cgroup;
@@ -22,6 +23,7 @@ pub mod heat;
 pub mod meters;
 pub mod phases;
 pub mod sensors;
+pub mod store;
 pub mod thermo;
 pub mod unexplained;
 

@@ -46,10 +46,14 @@ pub(crate) fn run(arguments: &MarketArguments, _: &Shell) -> anyhow::Result<Fini
         (0..arguments.runs).map(|_| booked_per_second(arguments.entries)).collect::<anyhow::Result<_>>()?;
     let rates = Runs::new(rates);
     let figure = |name, value, limit| Figure { name, value, places: 2, limit };
+    let durable: Vec<f64> =
+        (0..arguments.runs).map(|_| durable_per_second(arguments.entries)).collect::<anyhow::Result<_>>()?;
+    let durable = Runs::new(durable);
     let figures = [
         figure("auction of 10,000 bids, ms", small.median(), Limit::AtMost(2.0)),
         figure("auction of 100,000 bids, ms", large.median(), Limit::AtMost(25.0)),
         figure("ledger entries per second, in memory", rates.median(), Limit::AtLeast(20_000.0)),
+        figure("ledger entries per second, on disk", durable.median(), Limit::AtLeast(20_000.0)),
     ];
     let lines: Vec<String> = figures.iter().map(Figure::line).collect();
     let text = format!("market, median of {} runs, {AGENTS} agents\n{}", arguments.runs, lines.join("\n"));
