@@ -12,6 +12,7 @@
 //! | [`features`], [`fingerprint`] | what a window of power looks like, and how much that is worth |
 //! | [`heat`] | how hot the chassis gets, and what is left |
 //! | [`store`] | the durable ledger |
+//! | [`node`] | the node's rules, pure: admission, charges, checks, settlement |
 //! | [`meters`] | every meter of a machine together, and what they are worth |
 
 pub mod cgroup;
@@ -21,6 +22,7 @@ pub mod features;
 pub mod fingerprint;
 pub mod heat;
 pub mod meters;
+pub mod node;
 pub mod phases;
 pub mod sensors;
 pub mod store;

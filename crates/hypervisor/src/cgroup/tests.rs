@@ -1,5 +1,4 @@
 //! A tree of files as the kernel's: what is written where, and who is refused.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 

@@ -1,5 +1,4 @@
 //! Loads that differ are told apart across runs, loads that do not are not, and what was never seen is nothing.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 use crate::features::of_window;

@@ -1,5 +1,4 @@
 //! The laws of heat, and a fit that finds what made the log.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 use crate::Error;

@@ -1,5 +1,4 @@
 //! Trees of files as machines: what the doctor says, and what two looks make of the counters.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 

@@ -1,5 +1,4 @@
 //! A load is found where it is, and nowhere else.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 use crate::sensors::{Limits, RawSample};

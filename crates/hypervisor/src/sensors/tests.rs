@@ -1,5 +1,4 @@
 //! Tests of the counters, logs and sysfs readers: broken sensors give a typed quality and no joules.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 

@@ -1,5 +1,4 @@
 //! What was booked is there again; what was changed, lost or never booked is told; a full disk loses nothing.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use market::ledger::{Account, AgentId, EntryKey, Transfer};
 

@@ -1,5 +1,4 @@
 //! Tests of the energy check: each attack and its near miss.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 use crate::sensors::SECOND_NS;

@@ -1,5 +1,4 @@
 //! Tests of the ledger of unexplained joules: mining beside inference is caught, honest noise is not.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 use crate::sensors::{Quantity, SECOND_NS};

@@ -126,3 +126,35 @@ fn booked_per_second(entries: u32) -> anyhow::Result<f64> {
     }
     Ok(f64::from(entries) / began.elapsed().as_secs_f64())
 }
+
+/// Entries of one group commit.
+const COMMIT: usize = 1024;
+
+/// Through the durable ledger, in the folder for temporary files, taken away again.
+fn durable_per_second(entries: u32) -> anyhow::Result<f64> {
+    let path = std::env::temp_dir().join(format!("maxwell-bench-{}.ledger", std::process::id()));
+    let rate = book_durably(&path, entries);
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.clone().into_os_string();
+        file.push(suffix);
+        let _ = std::fs::remove_file(file);
+    }
+    rate
+}
+
+fn book_durably(path: &std::path::Path, entries: u32) -> anyhow::Result<f64> {
+    let mut store = hypervisor::store::Store::open(path)?;
+    let entry = |number: u32| {
+        let to = Account::Agent(AgentId(name(u64::from(number) % AGENTS)));
+        let transfers = vec![Transfer { asset: Asset::Microjoules, from: Account::Outside, to, amount: 1 }];
+        Entry { key: EntryKey(name(u64::from(number))), transfers }
+    };
+    let numbers: Vec<u32> = (0..entries).collect();
+    let began = Instant::now();
+    for batch in numbers.chunks(COMMIT) {
+        for result in store.book(batch.iter().copied().map(entry).collect())? {
+            result?;
+        }
+    }
+    Ok(f64::from(entries) / began.elapsed().as_secs_f64())
+}
