@@ -24,6 +24,7 @@ mod recompute;
 mod redteam;
 mod route;
 mod serve;
+mod simulate;
 mod up;
 mod verify;
 mod whitelist;
@@ -98,6 +99,8 @@ pub(crate) enum Command {
     Monitor(monitor::MonitorArguments),
     /// Measure what a token of a model costs in energy
     Calibrate(calibrate::CalibrateArguments),
+    /// Agents, honest and not, on one simulated chassis over virtual hours
+    Simulate(simulate::SimulateArguments),
     /// Run every cheat against every check, and count what was caught
     Redteam(redteam::RedteamArguments),
     /// Prove a claim, for anybody who has the model
@@ -157,6 +160,7 @@ impl Command {
             Self::Doctor(arguments) => doctor::run(&arguments, shell),
             Self::Monitor(arguments) => monitor::run(&arguments, shell),
             Self::Calibrate(arguments) => calibrate::run(&arguments, shell),
+            Self::Simulate(arguments) => simulate::run(&arguments, shell),
             Self::Redteam(arguments) => redteam::run(&arguments, shell),
             Self::Prove(arguments) => prove::run(&arguments, shell),
             Self::Cost(arguments) => cost::run(&arguments, shell),
