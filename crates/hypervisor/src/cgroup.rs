@@ -97,7 +97,8 @@ impl Group {
     pub fn processor_seconds(&self) -> Result<f64, Error> {
         let path = self.0.join("cpu.stat");
         let text = sysfs::text(&path)?;
-        let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse::<u64>().ok());
+        let usage =
+            text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse::<u64>().ok());
         usage.map(|us| us as f64 * 1e-6).ok_or_else(|| Error::Unreadable(path.display().to_string()))
     }
 

@@ -11,7 +11,8 @@ pub const SAMPLES: usize = 30;
 const USABLE_MIN: usize = 20;
 /// Names, in their order.
 pub const NAMES: [&str; FEATURES] = [
-    "level", "cv", "p5", "p95", "range", "lag1", "lag2", "lag5", "slow", "middle", "fast", "entropy", "step", "drift",
+    "level", "cv", "p5", "p95", "range", "lag1", "lag2", "lag5", "slow", "middle", "fast", "entropy", "step",
+    "drift",
 ];
 
 /// The numbers of one window.

@@ -1,7 +1,9 @@
 //! What kind of load a window of power looks like, by a random forest, with "none of these" as an answer. Weak evidence:
 //! never more than what held-out runs showed it to be worth, and never a verdict.
 
-use smartcore::ensemble::random_forest_classifier::{RandomForestClassifier, RandomForestClassifierParameters};
+use smartcore::ensemble::random_forest_classifier::{
+    RandomForestClassifier, RandomForestClassifierParameters,
+};
 use smartcore::linalg::basic::matrix::DenseMatrix;
 
 use crate::Error;
@@ -168,7 +170,10 @@ fn distance(a: &Features, b: &Features) -> f64 {
 fn reach(examples: &[Example], rows: &[Features]) -> f64 {
     let mut nearest: Vec<f64> = Vec::new();
     for (example, row) in examples.iter().zip(rows) {
-        let others = examples.iter().zip(rows).filter(|(other, _)| other.run != example.run && other.class == example.class);
+        let others = examples
+            .iter()
+            .zip(rows)
+            .filter(|(other, _)| other.run != example.run && other.class == example.class);
         let least = others.map(|(_, other)| distance(other, row)).fold(f64::INFINITY, f64::min);
         if least.is_finite() {
             nearest.push(least);

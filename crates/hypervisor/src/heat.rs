@@ -46,7 +46,7 @@ impl Chassis {
     /// A small server: made up, in the range of what was fitted to recorded accelerators.
     pub const SMALL: Self = Self {
         cpu: Lump { joules_per_degree: 400.0, watts_per_degree: 5.0 },
-        gpu: Lump { joules_per_degree: 700.0, watts_per_degree: 8.0 },
+        gpu: Lump { joules_per_degree: 700.0, watts_per_degree: 10.0 },
         case: Lump { joules_per_degree: 4000.0, watts_per_degree: 4.0 },
         fan_watts_per_degree: 14.0,
         fan_span: (30.0, 50.0),

@@ -33,7 +33,9 @@ impl EvidenceLevel {
         match self {
             Self::EnergyCounter => "energy counters: joules of a claim's window can refute it",
             Self::PowerSamples => "power samples: joules by integration, weaker than a counter",
-            Self::ProcessorTime => "processor time only: a weak substitute, no joules; never enough to punish",
+            Self::ProcessorTime => {
+                "processor time only: a weak substitute, no joules; never enough to punish"
+            }
             Self::Nothing => "nothing: every energy check is undecided",
         }
     }
@@ -168,8 +170,8 @@ impl Meters {
 #[must_use]
 pub fn evidence_level(kinds: &[Kind]) -> EvidenceLevel {
     let usable = kinds.iter().filter_map(|kind| kind.state.as_ref().ok()).flatten();
-    let levels = usable.filter(|reading| reading.quality.is_usable()).filter_map(|reading| {
-        match reading.quantity {
+    let levels =
+        usable.filter(|reading| reading.quality.is_usable()).filter_map(|reading| match reading.quantity {
             Quantity::Energy => Some(EvidenceLevel::EnergyCounter),
             Quantity::Power => Some(EvidenceLevel::PowerSamples),
             Quantity::CpuTime => Some(EvidenceLevel::ProcessorTime),
@@ -178,8 +180,7 @@ pub fn evidence_level(kinds: &[Kind]) -> EvidenceLevel {
             | Quantity::Utilization
             | Quantity::Clock
             | Quantity::BusRate => None,
-        }
-    });
+        });
     levels.min().unwrap_or(EvidenceLevel::Nothing)
 }
 
@@ -221,14 +222,16 @@ fn processor_reading(seconds: f64, at_ns: u64) -> Reading {
 
 fn remedy(name: &str, state: &Result<Vec<Reading>, Error>) -> Option<&'static str> {
     match (name, state) {
-        ("NVML", Err(Error::Absent(_))) => {
-            Some("install the NVIDIA driver if this machine has such a device; in a container pass the device in")
-        }
+        ("NVML", Err(Error::Absent(_))) => Some(
+            "install the NVIDIA driver if this machine has such a device; in a container pass the device in",
+        ),
         ("NVML", Err(_)) => Some("the driver does not answer: see the kernel log"),
         ("RAPL", Err(Error::Denied(_))) => Some(
             "give read access to energy_uj by a udev rule, or run as root (closed to others since CVE-2020-8694)",
         ),
-        ("RAPL", Err(_)) => Some("guests have none: read the host's meter through an exporter (monitor --scrape)"),
+        ("RAPL", Err(_)) => {
+            Some("guests have none: read the host's meter through an exporter (monitor --scrape)")
+        }
         ("hwmon", Err(_)) => Some("load the board's sensor modules; guests have none"),
         (_, Err(_)) => Some("mount /proc"),
         (_, Ok(readings)) if readings.iter().any(|reading| reading.quality == Quality::Zero) => {

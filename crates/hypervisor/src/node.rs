@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use market::auction::{Bid, BidId, BidOutcome, Bundle, Class, Epoch, RESOURCES, Refused, Sealed, Tier, clear};
+use market::auction::{
+    Bid, BidId, BidOutcome, Bundle, Class, Epoch, RESOURCES, Refused, Sealed, Tier, clear,
+};
 use market::economics::{Stakes, WHOLE_PPB};
 use market::heat_price::HeatPrice;
 use market::ledger::{Account, AgentId, Asset, Entry, EntryKey, Ledger, LedgerError, Transfer};
 
 use crate::energy::Energy;
-use crate::thermo::{ClaimedWork, Outcome, Profile};
+use crate::thermo::{ClaimedWork, Direction, Outcome, Profile};
 use crate::unexplained::{Alarm, Unexplained};
 
 mod books;
@@ -244,7 +246,12 @@ impl Node {
     ///
     /// # Errors
     /// [`LedgerError`] if the history is not one of a node.
-    pub fn open(terms: Terms, profile: Profile, secret: [u8; 32], ledger: Ledger) -> Result<Self, LedgerError> {
+    pub fn open(
+        terms: Terms,
+        profile: Profile,
+        secret: [u8; 32],
+        ledger: Ledger,
+    ) -> Result<Self, LedgerError> {
         let mut node = Self {
             terms,
             profile,
@@ -306,7 +313,12 @@ impl Node {
         let transfers: Vec<Transfer> = [(Asset::Microcredits, credits), (Asset::Microjoules, uj)]
             .into_iter()
             .filter(|(_, amount)| *amount > 0)
-            .map(|(asset, amount)| Transfer { asset, from: Account::Outside, to: Account::Agent(agent), amount })
+            .map(|(asset, amount)| Transfer {
+                asset,
+                from: Account::Outside,
+                to: Account::Agent(agent),
+                amount,
+            })
             .collect();
         self.book(Entry { key: EntryKey::of(ENTRY_CONTEXT, &[b"fund", &agent.0, &key]), transfers })?;
         self.agents.entry(agent).or_default();
@@ -456,14 +468,13 @@ impl Node {
         let before = state.unexplained.joules;
         let alarm = state.unexplained.book(&self.profile, &pairs, &rest);
         let outcome = self.profile.judge(whole(&work), &rest);
-        state.nats = (state.nats + outcome.nats()).clamp(NATS_SPAN.0, NATS_SPAN.1);
+        state.nats = (state.nats + against_the_claim(&outcome)).clamp(NATS_SPAN.0, NATS_SPAN.1);
         state.windows = state.windows.saturating_add(1);
         let more = (state.unexplained.joules - before).max(0.0);
         let measured_uj = microjoules(energy.joules);
         state.measured_uj = state.measured_uj.saturating_add(measured_uj);
         let charged_uj = self.charge(agent, measured_uj)?;
-        let surcharge =
-            if alarm == Alarm::Unexplained { self.surcharge(agent, more, gpu_mk)? } else { 0 };
+        let surcharge = if alarm == Alarm::Unexplained { self.surcharge(agent, more, gpu_mk)? } else { 0 };
         if charged_uj < measured_uj {
             self.stop(agent, Stopped::WalletEmpty)?;
         }
@@ -512,15 +523,22 @@ impl Node {
     /// How often an answer of this agent is checked now, in parts per billion.
     #[must_use]
     pub fn check_ppb(&self, agent: AgentId, tier: Tier, stake: u64) -> u64 {
-        let is_suspect = self.agents.get(&agent).is_some_and(|agent| {
-            agent.nats < SUSPECT_NATS || agent.unexplained.alarm() == Alarm::Unexplained
-        });
+        let is_suspect = self.agents.get(&agent).is_some_and(|agent| agent.nats < SUSPECT_NATS);
         match tier {
             _ if is_suspect => WHOLE_PPB,
             // A proof is checked always: it costs milliseconds.
             Tier::Replayed | Tier::Proved => WHOLE_PPB,
             Tier::Audited => self.terms.stakes.least_rate(stake).unwrap_or(WHOLE_PPB),
         }
+    }
+}
+
+/// What speaks for or against the claimed work. Too much energy does not: it is billed, and says nothing about the answer.
+fn against_the_claim(outcome: &Outcome) -> f64 {
+    match outcome {
+        Outcome::Evidence(evidence) if evidence.direction == Direction::TooMuch => evidence.nats.max(0.0),
+        Outcome::Evidence(evidence) => evidence.nats,
+        Outcome::Undecided(_) => 0.0,
     }
 }
 

@@ -53,7 +53,8 @@ impl Phases {
         if high < idle_watts * LOAD_MIN {
             return Err(too_few());
         }
-        let (from_ns, until_ns) = longest(&usable, idle_watts + 0.7 * (high - idle_watts)).ok_or_else(too_few)?;
+        let (from_ns, until_ns) =
+            longest(&usable, idle_watts + 0.7 * (high - idle_watts)).ok_or_else(too_few)?;
         let ramp = RAMP_NS.min((until_ns - from_ns) / 10);
         Ok(Self {
             idle_watts,

@@ -73,8 +73,7 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        let tables: i64 =
-            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if tables == 0 {
             connection.execute_batch(&format!(
                 "BEGIN IMMEDIATE;
@@ -121,8 +120,8 @@ impl Store {
         let transaction = self.connection.transaction()?;
         let mut results = Vec::with_capacity(entries.len());
         {
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO journal (number, entry, head) VALUES (?1, ?2, ?3)")?;
+            let mut insert = transaction
+                .prepare_cached("INSERT INTO journal (number, entry, head) VALUES (?1, ?2, ?3)")?;
             for entry in entries {
                 let bytes = entry.encode();
                 if bytes.len() > MAX_ENTRY_BYTES {

@@ -96,7 +96,8 @@ impl Evaluation {
     pub fn cap_nats(&self, class: Class) -> f64 {
         let (mut hit, mut of_class, mut false_hit, mut others) = (0, 0, 0, 0);
         for (row, counts) in self.confusion.iter().enumerate() {
-            let (found, total) = (counts.get(class as usize).copied().unwrap_or(0), counts.iter().sum::<u32>());
+            let (found, total) =
+                (counts.get(class as usize).copied().unwrap_or(0), counts.iter().sum::<u32>());
             if row == class as usize {
                 (hit, of_class) = (hit + found, of_class + total);
             } else {

@@ -46,7 +46,8 @@ fn features_are_those_of_the_definition() {
 
 #[test]
 fn runs_that_were_not_seen_are_told_apart() {
-    let found = evaluate(&examples(|s, noise| if s % 10.0 < 3.0 { 150.0 } else { 420.0 } + 8.0 * noise), 1).unwrap();
+    let found =
+        evaluate(&examples(|s, noise| if s % 10.0 < 3.0 { 150.0 } else { 420.0 } + 8.0 * noise), 1).unwrap();
     assert!(found.balanced_accuracy() > 0.95, "{:?}", found.confusion);
     assert!(found.curve(Class::Training, &[Class::LlmInference]).area > 0.99);
     assert!(found.cap_nats(Class::Training) > 1.0);
@@ -61,7 +62,8 @@ fn the_same_load_under_two_names_is_worth_nothing() {
 
 #[test]
 fn what_is_like_nothing_seen_is_nothing() {
-    let classifier = Classifier::train(&examples(|s, _| if s % 10.0 < 3.0 { 150.0 } else { 420.0 }), 1).unwrap();
+    let classifier =
+        Classifier::train(&examples(|s, _| if s % 10.0 < 3.0 { 150.0 } else { 420.0 }), 1).unwrap();
     let strange = window(|s, noise| if s < 30.0 { 2_000.0 } else { 100.0 } + noise, 3);
     assert_eq!(classifier.judge(&strange).class, None);
     let known = window(|_, noise| 400.0 + 8.0 * noise, 999);
@@ -78,8 +80,16 @@ fn intervals_are_wilsons() {
 
 #[test]
 fn windows_with_holes_have_no_features() {
-    let samples: Vec<PowerSample> =
-        PowerTrace::judge("test", (0..60).filter(|s| !(10..30).contains(s)).map(|s| RawSample { at_ns: s * SECOND_NS, watts: 100.0, celsius: None }), Limits::SERVER).samples;
+    let samples: Vec<PowerSample> = PowerTrace::judge(
+        "test",
+        (0..60).filter(|s| !(10..30).contains(s)).map(|s| RawSample {
+            at_ns: s * SECOND_NS,
+            watts: 100.0,
+            celsius: None,
+        }),
+        Limits::SERVER,
+    )
+    .samples;
     assert_eq!(of_window(&samples, 0, 60 * SECOND_NS, 100.0), None);
     assert_eq!(of_window(&[], 0, 60 * SECOND_NS, 100.0), None);
 }

@@ -54,7 +54,8 @@ pub fn fit(log: &[Observed]) -> Result<(Lump, f64), Error> {
 
 /// Cramer's rule, on numbers of one size.
 fn solve(mut matrix: [[f64; 3]; 3], mut right: [f64; 3]) -> Option<[f64; 3]> {
-    let scale = [0, 1, 2].map(|at: usize| matrix.get(at).and_then(|line| line.get(at)).copied().unwrap_or(0.0).sqrt());
+    let scale = [0, 1, 2]
+        .map(|at: usize| matrix.get(at).and_then(|line| line.get(at)).copied().unwrap_or(0.0).sqrt());
     if scale.iter().any(|scale| *scale <= 0.0 || !scale.is_finite()) {
         return None;
     }

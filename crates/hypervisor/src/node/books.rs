@@ -23,7 +23,8 @@ impl Node {
     /// What a bundle is expected to burn, and a quarter more.
     pub(super) fn hold_uj(&self, bundle: &Bundle) -> u64 {
         let parts = bundle.iter().zip(&self.terms.expected_uj);
-        let expected: u128 = parts.map(|(units, uj)| u128::from(*units) * u128::from(*uj)).take(RESOURCES).sum();
+        let expected: u128 =
+            parts.map(|(units, uj)| u128::from(*units) * u128::from(*uj)).take(RESOURCES).sum();
         u64::try_from(expected.saturating_mul(HOLD_MILLI) / 1000).unwrap_or(u64::MAX)
     }
 
@@ -105,8 +106,14 @@ impl Node {
         parts: &[(Asset, Account, Account, u64)],
     ) -> Result<(), LedgerError> {
         let moved = parts.iter().filter(|(.., amount)| *amount > 0);
-        let transfers: Vec<Transfer> =
-            moved.map(|(asset, from, to, amount)| Transfer { asset: *asset, from: *from, to: *to, amount: *amount }).collect();
+        let transfers: Vec<Transfer> = moved
+            .map(|(asset, from, to, amount)| Transfer {
+                asset: *asset,
+                from: *from,
+                to: *to,
+                amount: *amount,
+            })
+            .collect();
         if !transfers.is_empty() {
             self.book(Entry { key: key(step, id), transfers })?;
         }
@@ -157,7 +164,8 @@ impl Node {
 
     /// Jobs of epochs that are over and that claim nothing: paid for, and no more.
     pub(super) fn end_idle_jobs(&mut self, agent: AgentId) -> Result<(), LedgerError> {
-        let is_over = |job: &Job| job.agent == agent && job.stage == Stage::Running && job.epoch + 1 < self.epoch;
+        let is_over =
+            |job: &Job| job.agent == agent && job.stage == Stage::Running && job.epoch + 1 < self.epoch;
         let over: Vec<BidId> = self.jobs.iter().filter(|(_, job)| is_over(job)).map(|(id, _)| *id).collect();
         over.iter().try_for_each(|id| self.settle(id, false))
     }

@@ -5,10 +5,11 @@ use super::*;
 /// Everybody who was ever funded.
 pub(super) fn agents(ledger: &Ledger) -> BTreeMap<AgentId, Agent> {
     let moved = ledger.entries().iter().flat_map(|entry| &entry.transfers);
-    let agents = moved.flat_map(|transfer| [transfer.from, transfer.to]).filter_map(|account| match account {
-        Account::Agent(agent) => Some((agent, Agent::default())),
-        Account::Outside | Account::Locked(_) | Account::Operator | Account::Burned => None,
-    });
+    let agents =
+        moved.flat_map(|transfer| [transfer.from, transfer.to]).filter_map(|account| match account {
+            Account::Agent(agent) => Some((agent, Agent::default())),
+            Account::Outside | Account::Locked(_) | Account::Operator | Account::Burned => None,
+        });
     agents.collect()
 }
 

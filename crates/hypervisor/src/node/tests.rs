@@ -160,6 +160,8 @@ fn a_miner_beside_its_inference_is_throttled_and_billed() {
         }
     }
     assert_eq!(order, Order::Throttle(100));
+    // What it burns beside its answers says nothing about them.
+    assert!(node.check_ppb(agent(1), Tier::Audited, 100_000) < WHOLE_PPB);
     conserved(&node);
 }
 
@@ -180,7 +182,8 @@ fn background_work_that_was_paid_for_is_explained() {
     let mut node = node(1);
     for _ in 0..20 {
         let mut order = Order::Run;
-        let work = Bid { class: Class::Background, bundle: [4_000, 0, 0], stake: 0, ..bid(agent(1), Tier::Audited) };
+        let work =
+            Bid { class: Class::Background, bundle: [4_000, 0, 0], stake: 0, ..bid(agent(1), Tier::Audited) };
         node.seal(agent(1), Sealed::new(&work, node.epoch(), &[7; 32])).unwrap();
         node.end_sealing();
         node.unseal(work, &[7; 32]).unwrap();

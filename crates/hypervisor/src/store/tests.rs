@@ -15,7 +15,8 @@ fn agent(number: u8) -> Account {
 
 fn filled(path: &Path) -> Store {
     let mut store = Store::open(path).unwrap();
-    let entries = (0..20).map(|n| entry(n, Account::Outside, agent(n as u8 % 3), 10 + u64::from(n))).collect();
+    let entries =
+        (0..20).map(|n| entry(n, Account::Outside, agent(n as u8 % 3), 10 + u64::from(n))).collect();
     assert!(store.book(entries).unwrap().iter().all(Result::is_ok));
     store
 }
@@ -38,7 +39,12 @@ fn what_was_booked_is_there_again() {
         .unwrap();
     assert!(matches!(
         results[..],
-        [Ok(Applied::Known(3)), Err(LedgerError::KeyReused), Err(LedgerError::Overdrawn { .. }), Ok(Applied::New(20))]
+        [
+            Ok(Applied::Known(3)),
+            Err(LedgerError::KeyReused),
+            Err(LedgerError::Overdrawn { .. }),
+            Ok(Applied::New(20))
+        ]
     ));
     drop(store);
     assert_eq!(Store::open(&path).unwrap().ledger().size(), 21);

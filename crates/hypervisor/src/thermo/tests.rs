@@ -86,5 +86,8 @@ fn no_window_outweighs_everything() {
 #[test]
 fn nothing_to_calibrate_from() {
     let short = Calibration { batch: 8.0, tokens: 100.0, energy: energy(1e6, 5) };
-    assert_eq!(Profile::calibrate(key(), Quantity::Energy, 2_000.0, 1.0, &[short]), Err(Error::TooFew("a profile")));
+    assert_eq!(
+        Profile::calibrate(key(), Quantity::Energy, 2_000.0, 1.0, &[short]),
+        Err(Error::TooFew("a profile"))
+    );
 }

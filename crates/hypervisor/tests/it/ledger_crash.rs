@@ -17,7 +17,8 @@ const BATCH: u64 = 7;
 fn entry(number: u64) -> Entry {
     let agent = |number: u64| Account::Agent(AgentId([(number % 5) as u8; 32]));
     let transfer = |asset, from, to, amount| Transfer { asset, from, to, amount };
-    let mut transfers = vec![transfer(Asset::Microcredits, Account::Outside, agent(number), 100 + number % 9)];
+    let mut transfers =
+        vec![transfer(Asset::Microcredits, Account::Outside, agent(number), 100 + number % 9)];
     transfers.push(transfer(Asset::Microjoules, Account::Outside, agent(number), 10));
     transfers.push(transfer(Asset::Microcredits, agent(number), agent(number + 1), 3));
     let key = EntryKey::of("maxwell 2026-11 test crash v1", &[&number.to_le_bytes()]);

@@ -1,5 +1,7 @@
 //! Recorded logs are read as their meters wrote them. Skips, and says so, where the recordings are not at hand.
 
+#![expect(clippy::print_stdout, reason = "a skipped test must say so, and a measured one what it found")]
+
 use std::path::{Path, PathBuf};
 
 use hypervisor::heat::{Observed, fit};
@@ -64,7 +66,9 @@ fn heat_of_another_log_is_forecast() {
             still += (other[0].celsius - now.celsius).powi(2) / other.len() as f64;
         }
         let (forecast, still) = (squares.sqrt(), still.sqrt());
-        println!("{device}: {lump:?} around {around:.1}: off by {forecast:.2}, staying as it is by {still:.2} (rms)");
+        println!(
+            "{device}: {lump:?} around {around:.1}: off by {forecast:.2}, staying as it is by {still:.2} (rms)"
+        );
         assert!(forecast < 0.7 * still, "{device}: {forecast} {still}");
     }
 }

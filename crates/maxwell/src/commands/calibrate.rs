@@ -129,7 +129,8 @@ fn of_log(
         phases.until_ns = start.saturating_add(load.end.saturating_mul(SECOND_NS));
     }
     let window_ns = u64::from(arguments.window) * SECOND_NS;
-    let most_watts = trace.samples.iter().filter(|s| s.quality.is_usable()).map(|s| s.watts).fold(0.0, f64::max);
+    let most_watts =
+        trace.samples.iter().filter(|s| s.quality.is_usable()).map(|s| s.watts).fold(0.0, f64::max);
     let bounds = Bounds { idle_watts: phases.idle_watts, most_watts };
     let mut windows = Vec::new();
     let mut from = phases.from_ns;
@@ -144,7 +145,8 @@ fn of_log(
 
 /// `120..3000`.
 fn span(text: &str) -> Result<Range<u64>, String> {
-    let parsed = text.split_once("..").and_then(|(from, until)| Some(from.parse().ok()?..until.parse().ok()?));
+    let parsed =
+        text.split_once("..").and_then(|(from, until)| Some(from.parse().ok()?..until.parse().ok()?));
     parsed
         .filter(|span: &Range<u64>| span.start < span.end)
         .ok_or_else(|| "write it like 120..3000, in seconds from the start of the log".to_owned())

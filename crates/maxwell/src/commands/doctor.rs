@@ -79,10 +79,8 @@ fn write_kind(text: &mut String, kind: &Kind) {
 
 /// One reading for people.
 pub(super) fn reading_line(reading: &Reading) -> String {
-    let quality = match reading.quality {
-        Quality::Good => String::new(),
-        quality => format!("  {quality:?}"),
-    };
+    let is_good = reading.quality == Quality::Good;
+    let quality = if is_good { String::new() } else { format!("  {:?}", reading.quality) };
     let (value, unit) = (reading.value, reading.quantity.unit());
     format!("{:<44} {value:>16.3} {unit:<6} +- {:.3}{quality}", reading.source, reading.uncertainty)
 }

@@ -5,6 +5,8 @@ mod agents;
 mod baseline;
 mod governed;
 mod picture;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::fmt::Write;
@@ -126,7 +128,8 @@ pub(crate) fn run(arguments: &SimulateArguments, shell: &Shell) -> anyhow::Resul
             progress.set(done);
         }
         if let Some(path) = arguments.plot.as_ref().filter(|_| number == 0) {
-            let first = |tallies: &[Tally]| tallies.first().map_or_else(Vec::new, |tally| tally.gpu_celsius.clone());
+            let first =
+                |tallies: &[Tally]| tallies.first().map_or_else(Vec::new, |tally| tally.gpu_celsius.clone());
             picture::plot(path, scenario.name(), &first(&governed), &first(&blind))?;
             shell.terminal.note(format_args!("drawn to {}", path.display()));
         }
@@ -147,11 +150,12 @@ pub(crate) fn run(arguments: &SimulateArguments, shell: &Shell) -> anyhow::Resul
 type Of = fn(&Tally) -> f64;
 
 /// Name and figure, in the order of the table.
-const FIGURES: [(&str, Of, usize); 9] = [
+const FIGURES: [(&str, Of, usize); 10] = [
     ("useful tokens, million", |t| t.useful_tokens as f64 / 1e6, 3),
     ("energy, MJ", |t| t.joules / 1e6, 2),
     ("useful tokens per joule", Tally::tokens_per_joule, 3),
     ("GPU throttled, minutes", |t| t.throttled_seconds / 60.0, 1),
+    ("GPU starved by its CPU, minutes", |t| t.starved_seconds / 60.0, 1),
     ("hottest GPU, degrees", |t| t.hottest, 1),
     ("fraud paid, credits", |t| t.fraud as f64 / 1e6, 3),
     ("verification, credits", |t| t.verification as f64 / 1e6, 3),

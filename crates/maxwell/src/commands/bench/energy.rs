@@ -55,7 +55,8 @@ pub(crate) fn run(arguments: &EnergyArguments, _: &Shell) -> anyhow::Result<Fini
     let window_ns = arguments.window * SECOND_NS;
     let mut rows = Vec::new();
     for scenario in ["Offline", "Server"] {
-        let find = |name: String| runs.iter().find(|run| run.run == name).with_context(|| format!("no run {name}"));
+        let find =
+            |name: String| runs.iter().find(|run| run.run == name).with_context(|| format!("no run {name}"));
         let calibrated = find(format!("{CLAIMED} {scenario} ranging"))?;
         let tested = find(format!("{CLAIMED} {scenario} run_1"))?;
         let profile = profile(calibrated, window_ns)?;
@@ -63,7 +64,11 @@ pub(crate) fn run(arguments: &EnergyArguments, _: &Shell) -> anyhow::Result<Fini
         rows.extend(of_scenario(&profile, scenario, tested, rate, window_ns));
         for other in runs.iter().filter(|run| run.benchmark != CLAIMED && run.run.contains(scenario)) {
             let outcomes = judge(&profile, other, rate, window_ns, |samples| samples.to_vec());
-            rows.push(Row { name: format!("{scenario}: energy of {}", other.benchmark), is_honest: false, outcomes });
+            rows.push(Row {
+                name: format!("{scenario}: energy of {}", other.benchmark),
+                is_honest: false,
+                outcomes,
+            });
         }
     }
     let figures = figures()?;
@@ -197,7 +202,8 @@ impl Row {
     fn json(&self) -> Value {
         let (flagged, all) = (self.flagged(), self.outcomes.len() as u32);
         let (least, most) = interval(flagged, all);
-        let undecided = self.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Undecided(_))).count();
+        let undecided =
+            self.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Undecided(_))).count();
         json!({
             "claim": self.name, "honest": self.is_honest, "windows": all, "flagged": flagged, "undecided": undecided,
             "share_95": [least, most], "median_ratio": self.ratio(), "median_nats": self.median(|o| Some(o.nats())),
@@ -231,7 +237,8 @@ fn figures() -> anyhow::Result<[Figure; 2]> {
         .collect();
     let mut ledger = Ledger::default();
     ledger.apply(entry(0, 0, Account::Outside, u64::from(u32::MAX)))?;
-    let (mut meters, mut books) = (Meters::open(Roots::default()), vec![Unexplained::default(); usize::from(AGENTS)]);
+    let (mut meters, mut books) =
+        (Meters::open(Roots::default()), vec![Unexplained::default(); usize::from(AGENTS)]);
     let ticks: Vec<f64> = (1..=TICKS)
         .map(|tick| {
             let began = Instant::now();
@@ -248,7 +255,11 @@ fn figures() -> anyhow::Result<[Figure; 2]> {
     let figure = |name, value, limit| Figure { name, value, places: 4, limit };
     Ok([
         figure("energy check of 600 samples, ms", Runs::new(verdicts).median(), Limit::AtMost(1.0)),
-        figure("always on, 64 agents at 10 Hz, % of a core", Runs::new(ticks).median() * HZ * 100.0, Limit::AtMost(1.0)),
+        figure(
+            "always on, 64 agents at 10 Hz, % of a core",
+            Runs::new(ticks).median() * HZ * 100.0,
+            Limit::AtMost(1.0),
+        ),
     ])
 }
 

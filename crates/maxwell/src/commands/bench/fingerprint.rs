@@ -127,7 +127,11 @@ fn examples(runs: &[Recorded], window_ns: u64, seed: u64) -> Vec<Example> {
         for _ in 0..SYNTHETIC_WINDOWS {
             let samples = constant(level * 1000.0, window_ns, &mut random);
             if let Some(features) = of_window(&samples, 0, window_ns, 1000.0) {
-                examples.push(Example { class: Class::ConstantLoad, run: format!("synthetic {run}"), features });
+                examples.push(Example {
+                    class: Class::ConstantLoad,
+                    run: format!("synthetic {run}"),
+                    features,
+                });
             }
         }
     }
@@ -183,7 +187,8 @@ fn shaped(runs: &[Recorded], examples: &[Example], window_ns: u64, seed: u64) ->
         let mut result = Shaped { name, windows: 0, seen: 0, more_energy: 0.0 };
         let (mut before, mut after) = (0.0, 0.0);
         for run in runs.iter().filter(|run| run.class == Class::Training) {
-            let others: Vec<Example> = examples.iter().filter(|example| example.run != run.run).cloned().collect();
+            let others: Vec<Example> =
+                examples.iter().filter(|example| example.run != run.run).cloned().collect();
             let classifier = Classifier::train(&others, seed)?;
             for at in 0..(run.phases.until_ns - run.phases.from_ns) / window_ns {
                 let from = run.phases.from_ns + at * window_ns;

@@ -104,7 +104,8 @@ fn training(benchmark: &Path, run: &Path, runs: &mut Vec<Recorded>) -> anyhow::R
 
 /// `Tokens per second: 25262.1`, `Completed tokens per second : 23113.14`, with or without `(inferred)`.
 fn tokens_per_second(summary: &Path) -> anyhow::Result<Option<f64>> {
-    let text = String::from_utf8(read_bounded(summary, SUMMARY_BYTES_MAX)?).context("a summary that is no text")?;
+    let text =
+        String::from_utf8(read_bounded(summary, SUMMARY_BYTES_MAX)?).context("a summary that is no text")?;
     Ok(text.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         let is_rate = key.to_ascii_lowercase().contains("tokens per second");

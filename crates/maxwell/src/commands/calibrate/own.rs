@@ -27,12 +27,17 @@ const IDLE_SECONDS: u64 = 5;
 const PROCESSOR_SIGMA: f64 = 0.05;
 
 /// Measures.
-pub(super) fn profile(key: ProfileKey, arguments: &CalibrateArguments, shell: &Shell) -> anyhow::Result<Profile> {
+pub(super) fn profile(
+    key: ProfileKey,
+    arguments: &CalibrateArguments,
+    shell: &Shell,
+) -> anyhow::Result<Profile> {
     let opened = models::open(&shell.home, shell.terminal, &arguments.model)?;
     let engine = opened.engine(RunOptions { threads: None, kernels: None })?;
     let mut meters = Meters::open(Roots::default());
     let has_counter = evidence_level(&meters.examine(0)) == EvidenceLevel::EnergyCounter;
-    let prompt = encode_prompt(&opened.model, PROMPT, None, opened.model.tokenizer.encode_chat(&[], true).is_err())?;
+    let prompt =
+        encode_prompt(&opened.model, PROMPT, None, opened.model.tokenizer.encode_chat(&[], true).is_err())?;
     let began = Instant::now();
     let idle = if has_counter {
         shell.terminal.note("reading the idle machine");
@@ -54,8 +59,13 @@ pub(super) fn profile(key: ProfileKey, arguments: &CalibrateArguments, shell: &S
             let used = if has_counter { joules(&mut meters, &began) } else { Some(own_seconds()? - before) };
             if let Some(used) = used {
                 // A run is one reading from its start to its end, and ends when its counter does.
-                let energy =
-                    Energy { joules: used, sigma: PROCESSOR_SIGMA * used, window_ns, gap_ns: 0, updates: u64::MAX };
+                let energy = Energy {
+                    joules: used,
+                    sigma: PROCESSOR_SIGMA * used,
+                    window_ns,
+                    gap_ns: 0,
+                    updates: u64::MAX,
+                };
                 windows.push(Calibration { batch: f64::from(*batch), tokens, energy });
             }
             done += 1;
@@ -73,7 +83,7 @@ fn generate(engine: &Engine, prompt: &[u32], requests: u16) -> anyhow::Result<f6
     for number in 0..requests {
         batch.add(Request {
             prompt_ids: prompt.to_vec(),
-            settings: settings.clone(),
+            settings,
             nonce: Nonce::from_bytes([u8::try_from(number).unwrap_or(u8::MAX); ID_BYTES]),
             client_seed: ClientSeed::from_bytes([0; ID_BYTES]),
         })?;

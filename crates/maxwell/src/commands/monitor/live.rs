@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use hypervisor::meters::{Look, Meters, Roots, roots_below};
 use hypervisor::sensors::{
-    Limits, PowerSample, PowerTrace, Quality, Quantity, Reading, SAMPLES_MAX, SECOND_NS, judge_watts, prometheus,
+    Limits, PowerSample, PowerTrace, Quality, Quantity, Reading, SAMPLES_MAX, SECOND_NS, judge_watts,
+    prometheus,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -102,7 +103,9 @@ fn tick(look: &Look, before: &mut Option<(f64, u64)>, at_ns: u64) -> Tick {
         })
         .collect();
     let of = |quantity: Quantity| {
-        look.readings.iter().filter(move |reading| reading.quantity == quantity && reading.quality.is_usable())
+        look.readings
+            .iter()
+            .filter(move |reading| reading.quantity == quantity && reading.quality.is_usable())
     };
     let sampled: Vec<f64> = of(Quantity::Power).map(|reading| reading.value).collect();
     let watts = if counted.is_empty() { sampled } else { counted };
@@ -141,7 +144,10 @@ fn exporter(argument: &str) -> anyhow::Result<(SocketAddr, String)> {
     let is_path = path.bytes().all(|byte| byte.is_ascii_graphic());
     match address.parse() {
         Ok(address) if is_path => Ok((address, format!("/{path}"))),
-        _ => Err(Misuse(format!("{argument} is no address with a path; write it like 127.0.0.1:9400/metrics")).into()),
+        _ => {
+            Err(Misuse(format!("{argument} is no address with a path; write it like 127.0.0.1:9400/metrics"))
+                .into())
+        }
     }
 }
 

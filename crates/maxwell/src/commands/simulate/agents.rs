@@ -93,7 +93,13 @@ impl Kind {
 
     /// What it takes of the processors beside its jobs, of `free_ms` that nobody else uses, at most `limit` of one second
     /// in thousandths if it is throttled.
-    pub(super) fn beside(self, free_ms: f64, limit_milli: Option<u64>, seconds: f64, random: &mut SplitMix64) -> Used {
+    pub(super) fn beside(
+        self,
+        free_ms: f64,
+        limit_milli: Option<u64>,
+        seconds: f64,
+        random: &mut SplitMix64,
+    ) -> Used {
         if self != Self::Miner {
             return Used::default();
         }

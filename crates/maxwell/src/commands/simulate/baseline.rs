@@ -37,15 +37,20 @@ fn epoch_of(world: &mut World, kinds: &[Kind], random: &mut SplitMix64, late: bo
     let miners = kinds.iter().filter(|kind| **kind == Kind::Miner).count() as f64 * 30_000.0;
     let cpu_ms = processor_ms(EPOCH_SECONDS) * cpu_share;
     let fit = (cpu_ms / (loops + feed + miners).max(1.0)).min(1.0);
+    if is_hot && fit < 1.0 {
+        world.tally.starved_seconds += f64::from(EPOCH_SECONDS);
+    }
     let mut all = Used::default();
     for kind in kinds {
         let job_ms = (kind.jobs() * JOB_GPU_MS) as f64 * share * fit;
         let done = kind.infer(job_ms as u64, speed, late);
         let beside = kind.beside(f64::INFINITY, None, f64::from(EPOCH_SECONDS), random);
         let loop_ms = if *kind == Kind::Looper { LOOP_CPU_MS as f64 * fit } else { 0.0 };
-        let taken = Used { cpu_ms: beside.cpu_ms * fit + loop_ms, more_joules: done.used.more_joules, gpu_ms: 0.0 };
+        let taken =
+            Used { cpu_ms: beside.cpu_ms * fit + loop_ms, more_joules: done.used.more_joules, gpu_ms: 0.0 };
         world.tally.useful_tokens += done.useful;
-        world.tally.fraud += (done.claimed - done.useful) * TOKEN_REWARD + (taken.joules() * JOULE_PRICE) as u64;
+        world.tally.fraud +=
+            (done.claimed - done.useful) * TOKEN_REWARD + (taken.joules() * JOULE_PRICE) as u64;
         all.cpu_ms += done.used.cpu_ms + taken.cpu_ms;
         all.gpu_ms += done.used.gpu_ms;
         all.more_joules += done.used.more_joules;

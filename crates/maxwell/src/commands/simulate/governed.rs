@@ -15,15 +15,16 @@ use model::synthetic::SplitMix64;
 
 use super::agents::{JOB_GPU_MS, Kind, LOOP_CPU_MS, Population, processor_ms, unit};
 use super::world::{
-    EPOCH_SECONDS, FEED, GPU_WATTS, JOULE_PRICE, PROCESSOR_WATTS, PROCESSORS, Tally, Used, World, joules_per_token,
+    EPOCH_SECONDS, FEED, GPU_WATTS, JOULE_PRICE, PROCESSOR_WATTS, PROCESSORS, Tally, Used, World,
+    joules_per_token,
 };
 
 /// What buyers pay for a token, in microcredits.
 pub(super) const TOKEN_REWARD: u64 = 10;
 /// Noise of the meters, relative.
 const NOISE: f64 = 0.03;
-const STAKE: u64 = 200_000;
 const CREDIT: u64 = 1_000_000;
+const STAKE: u64 = CREDIT;
 /// Price of a check of one job, in microcredits: a tenth of what the job earns.
 const AUDIT_COST: u64 = JOB_GPU_MS * TOKEN_REWARD / 10;
 
@@ -56,7 +57,8 @@ fn terms() -> Terms {
 }
 
 fn profile(random: &mut SplitMix64) -> anyhow::Result<Profile> {
-    let key = ProfileKey { model: "sold".into(), device: "simulated".into(), count: 1, engine: "simulated".into() };
+    let key =
+        ProfileKey { model: "sold".into(), device: "simulated".into(), count: 1, engine: "simulated".into() };
     let windows: Vec<Calibration> = (0..50)
         .map(|_| {
             let tokens = JOB_GPU_MS as f64;
@@ -102,7 +104,10 @@ pub(super) fn run(population: &Population, hours: u32, seed: u64) -> anyhow::Res
         drop(run.node.take_entries());
     }
     let hurt = |cheat: bool| {
-        run.hurt.keys().filter(|agent| run.kinds.get(agent).is_some_and(|kind| kind.is_cheat() == cheat)).count() as u32
+        run.hurt
+            .keys()
+            .filter(|agent| run.kinds.get(agent).is_some_and(|kind| kind.is_cheat() == cheat))
+            .count() as u32
     };
     let (caught, honest_hurt) = (hurt(true), hurt(false));
     let mut tally = run.world.tally;
@@ -209,7 +214,15 @@ fn offer(agent: AgentId, kind: Kind, random: &mut SplitMix64) -> Bid {
     if kind == Kind::Looper {
         let bundle = [LOOP_CPU_MS, 0, 0];
         let value = (20_000.0 * worth) as u64;
-        return Bid { agent, class: Class::Background, bundle, value, tier: Tier::Audited, stake: STAKE, feeds: None };
+        return Bid {
+            agent,
+            class: Class::Background,
+            bundle,
+            value,
+            tier: Tier::Audited,
+            stake: STAKE,
+            feeds: None,
+        };
     }
     let bundle = [(JOB_GPU_MS as f64 * FEED) as u64, JOB_GPU_MS, 1 << 20];
     let value = (JOB_GPU_MS as f64 * TOKEN_REWARD as f64 * worth) as u64;

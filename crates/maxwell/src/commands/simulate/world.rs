@@ -54,6 +54,8 @@ pub(super) struct Tally {
     pub(super) joules: f64,
     /// Time that the accelerator throttled itself.
     pub(super) throttled_seconds: f64,
+    /// Time that it had to wait for throttled processors.
+    pub(super) starved_seconds: f64,
     /// The hottest that it was.
     pub(super) hottest: f64,
     /// Microcredits paid for answers that were not computed, and joules taken without paying.
@@ -88,9 +90,9 @@ pub(super) struct World {
 }
 
 impl World {
-    /// A warm room, so that heat is what everybody competes for.
+    /// Everything at rest.
     pub(super) fn new() -> Self {
-        let chassis = Chassis { room: 30.0, ..Chassis::SMALL };
+        let chassis = Chassis::SMALL;
         Self { heat: Heat::at_rest(&chassis), chassis, tally: Tally::default() }
     }
 
