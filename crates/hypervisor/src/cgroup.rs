@@ -90,6 +90,14 @@ impl Group {
         write(&self.0.join("cpu.max"), &format!("{quota} {PERIOD_US}"))
     }
 
+    /// Takes the limit away.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn unlimit(&self) -> Result<(), Error> {
+        write(&self.0.join("cpu.max"), &format!("max {PERIOD_US}"))
+    }
+
     /// Seconds of processor time of all that ever ran in it.
     ///
     /// # Errors

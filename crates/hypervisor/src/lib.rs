@@ -13,14 +13,19 @@
 //! | [`heat`] | how hot the chassis gets, and what is left |
 //! | [`store`] | the durable ledger |
 //! | [`node`] | the node's rules, pure: admission, charges, checks, settlement |
+//! | [`desk`], [`wire`] | what agents may say when, the work that they are given, and its lines |
+//! | [`family`], [`limiter`] | processes of an agent, their time and their rests, without control groups |
 //! | [`meters`] | every meter of a machine together, and what they are worth |
 
 pub mod cgroup;
+pub mod desk;
 pub mod energy;
 mod error;
+pub mod family;
 pub mod features;
 pub mod fingerprint;
 pub mod heat;
+pub mod limiter;
 pub mod meters;
 pub mod node;
 pub mod phases;
@@ -28,5 +33,6 @@ pub mod sensors;
 pub mod store;
 pub mod thermo;
 pub mod unexplained;
+pub mod wire;
 
 pub use error::Error;

@@ -85,6 +85,9 @@ pub enum Refusal {
     /// No such job, or not its own, or it is over.
     #[error("no such open job of this agent")]
     Job,
+    /// Not an answer to the request that was given.
+    #[error("this does not answer the request that was given")]
+    Answer,
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -128,10 +131,10 @@ pub struct Admission {
 pub struct Admitted {
     /// Who won.
     pub won: Vec<Admission>,
-    /// Bids that took no part, and why.
-    pub refused: Vec<(BidId, Refused)>,
-    /// Bids that others outbid, or the reserve.
-    pub lost: Vec<BidId>,
+    /// Bids that took no part, whose, and why.
+    pub refused: Vec<(BidId, AgentId, Refused)>,
+    /// Bids that others outbid, or the reserve, and whose.
+    pub lost: Vec<(BidId, AgentId)>,
 }
 
 /// What a window of an agent came to.
@@ -296,6 +299,12 @@ impl Node {
         &self.ledger
     }
 
+    /// Whether this job runs, waits to be measured, or is being checked.
+    #[must_use]
+    pub fn has_job(&self, job: &BidId) -> bool {
+        self.jobs.contains_key(job)
+    }
+
     /// Entries since the last call, in order: they must be on disk before anything that came with them is said or done.
     #[must_use]
     pub fn take_entries(&mut self) -> Vec<Entry> {
@@ -401,10 +410,10 @@ impl Node {
                 BidOutcome::Won { pays } => match self.admit(*id, bid, pays) {
                     Ok(admission) => admitted.won.push(admission),
                     // The auction checked the funds of all bids together, so this is a bid without a price and a stake.
-                    Err(_) => admitted.refused.push((*id, Refused::Funds)),
+                    Err(_) => admitted.refused.push((*id, bid.agent, Refused::Funds)),
                 },
-                BidOutcome::Lost => admitted.lost.push(*id),
-                BidOutcome::Refused(why) => admitted.refused.push((*id, why)),
+                BidOutcome::Lost => admitted.lost.push((*id, bid.agent)),
+                BidOutcome::Refused(why) => admitted.refused.push((*id, bid.agent, why)),
             }
         }
         for agent in self.agents.values_mut() {

@@ -1,5 +1,6 @@
 //! The commands and their common arguments. One file per command; nothing here may do a command's work.
 
+mod agent;
 mod audit;
 mod bench;
 mod calibrate;
@@ -13,9 +14,11 @@ mod economics;
 mod gateway;
 mod generate;
 mod inspect;
+mod keep;
 mod keygen;
 mod log;
 mod monitor;
+mod node;
 mod pass_through;
 mod prove;
 mod pull;
@@ -99,6 +102,13 @@ pub(crate) enum Command {
     Monitor(monitor::MonitorArguments),
     /// Measure what a token of a model costs in energy
     Calibrate(calibrate::CalibrateArguments),
+    /// Own this machine's processors: agents bid for them, run inference, are metered, checked and settled
+    Node(node::NodeArguments),
+    /// One agent of a node: honest, or a cheat to try the node with
+    Agent(agent::AgentArguments),
+    /// Start a command and end all that it started when standard input ends
+    #[command(hide = true)]
+    Keep(keep::KeepArguments),
     /// Agents, honest and not, on one simulated chassis over virtual hours
     Simulate(simulate::SimulateArguments),
     /// Run every cheat against every check, and count what was caught
@@ -160,6 +170,9 @@ impl Command {
             Self::Doctor(arguments) => doctor::run(&arguments, shell),
             Self::Monitor(arguments) => monitor::run(&arguments, shell),
             Self::Calibrate(arguments) => calibrate::run(&arguments, shell),
+            Self::Node(arguments) => node::run(&arguments, shell),
+            Self::Agent(arguments) => agent::run(&arguments, shell),
+            Self::Keep(arguments) => keep::run(&arguments),
             Self::Simulate(arguments) => simulate::run(&arguments, shell),
             Self::Redteam(arguments) => redteam::run(&arguments, shell),
             Self::Prove(arguments) => prove::run(&arguments, shell),

@@ -13,6 +13,8 @@ mod gateway;
 mod generate;
 mod home;
 mod inspect;
+mod meters;
+mod node;
 mod page;
 mod program;
 mod prove;

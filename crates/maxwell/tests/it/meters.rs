@@ -1,0 +1,74 @@
+//! Meters, logs and the simulated market, as people use them.
+
+use std::fs;
+
+use crate::program::Stage;
+
+/// 60 W for a minute, then 300 W: a log of one sample a second.
+fn log() -> String {
+    let sample = |second: u32| {
+        let watts = if second < 60 { 60 } else { 300 + second % 3 };
+        format!("2026-11-01 10:{:02}:{:02}.000,{watts}.0\n", second / 60, second % 60)
+    };
+    format!("timestamp,power.draw [W]\n{}", (0..600).map(sample).collect::<String>())
+}
+
+#[test]
+fn doctor_names_meters_and_remedies() {
+    let stage = Stage::new();
+    let zone = stage.path("root/sys/class/powercap/intel-rapl:0");
+    fs::create_dir_all(&zone).unwrap();
+    for (name, text) in
+        [("name", "package-0"), ("energy_uj", "123456789"), ("max_energy_range_uj", "262143328850")]
+    {
+        fs::write(zone.join(name), text).unwrap();
+    }
+    let root = stage.argument("root");
+    let ran = stage.run(&["doctor", "--root", &root, "--json"]).expect(0).json();
+    assert_eq!(ran["evidence_level"], "energy-counter");
+    let empty = stage.argument("cwd");
+    let ran = stage.run(&["doctor", "--root", &empty]).expect(4);
+    assert!(ran.stdout.contains("every energy check is undecided"), "{ran:?}");
+}
+
+#[test]
+fn a_log_is_watched_drawn_and_calibrated_from() {
+    let stage = Stage::new();
+    let path = stage.write("log.csv", log().as_bytes());
+    let plot = stage.argument("power.svg");
+    let ran = stage.run(&["monitor", "--replay", &path, "--plot", &plot, "--json"]).expect(0).json();
+    // 60 W for 60 s, 301 W for 539 s, by the trapezoid rule.
+    assert!((ran["joules"].as_f64().unwrap() - 165_959.0).abs() < 1.0, "{ran}");
+    assert!(fs::read_to_string(&plot).unwrap().contains("<svg"));
+    let profile = stage.argument("p.json");
+    let calibrate =
+        ["calibrate", "-m", "m", "--log", &path, "--tokens-per-second", "100", "-o", &profile, "--json"];
+    let ran = stage.run(&calibrate).expect(0).json();
+    let joules = ran["profile"]["points"][0]["joules_per_token"].as_f64().unwrap();
+    assert!((joules - 2.41).abs() < 0.05, "(301 - 60) W over 100 tokens a second: {joules}");
+    let broken = stage.write("broken.csv", b"\xff\xfe\x00nothing");
+    stage.run(&["monitor", "--replay", &broken]).expect(1);
+    stage.run(&["calibrate", "-m", "m", "--log", &path, "--tokens-per-second", "0"]).expect(2);
+}
+
+#[test]
+fn the_simulated_market_says_the_same_twice() {
+    let stage = Stage::new();
+    let arguments = [
+        "simulate",
+        "market",
+        "--scenario",
+        "miners",
+        "--hours",
+        "1",
+        "--seeds",
+        "1",
+        "--seed",
+        "7",
+        "--json",
+    ];
+    let once = stage.run(&arguments).expect(0).stdout;
+    assert_eq!(once, stage.run(&arguments).expect(0).stdout);
+    let json: serde_json::Value = serde_json::from_str(&once).unwrap();
+    assert_eq!(json["scenarios"][0]["scenario"], "miners");
+}
