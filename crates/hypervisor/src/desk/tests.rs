@@ -120,11 +120,9 @@ impl Side {
     /// The request that was given last.
     fn request(&self) -> (Hex32, Vec<u32>, Sampling, Hex32) {
         let mut requests = self.heard.iter().rev();
-        let found = requests.find_map(|event| match event {
-            Event::Request { job, prompt_ids, sampling, nonce, .. } => {
-                Some((*job, prompt_ids.clone(), *sampling, *nonce))
-            }
-            _ => None,
+        let found = requests.find_map(|event| {
+            let Event::Request { job, prompt_ids, sampling, nonce, .. } = event else { return None };
+            Some((*job, prompt_ids.clone(), *sampling, *nonce))
         });
         found.expect("a request was given")
     }
@@ -285,9 +283,9 @@ fn a_bundle_buys_so_many_requests_and_no_more() {
         let mut desk = desk(0);
         let mut alice = Side::new(&mut desk, ALICE);
         epoch(&mut desk, &mut [&mut alice], 1, cpu_ms);
-        let given = alice.heard.iter().find_map(|event| match event {
-            Event::Won { requests, .. } => Some(*requests),
-            _ => None,
+        let given = alice.heard.iter().find_map(|event| {
+            let Event::Won { requests, .. } = event else { return None };
+            Some(*requests)
         });
         assert_eq!(given, Some(requests), "{cpu_ms}");
     }
