@@ -17,6 +17,10 @@ use protocol::settings::SamplingSettings;
 #[path = "entries/disputes.rs"]
 mod disputes;
 
+#[expect(dead_code, reason = "the seeds alone are used here")]
+#[path = "entries/meters.rs"]
+mod meters;
+
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     for target in ["gguf", "tokenizer", "claim"] {
@@ -47,6 +51,11 @@ fn main() -> io::Result<()> {
         ("opening", disputes::openings()),
         ("dispute", disputes::disputes()),
         ("challenge", disputes::challenges()),
+        ("power_log", meters::power_logs()),
+        ("exporter", meters::exporters()),
+        ("profile", meters::profiles()),
+        ("node_line", meters::node_lines()),
+        ("ledger_entry", meters::entries()),
     ] {
         fs::create_dir_all(corpus.join(name))?;
         for (number, seed) in seeds.iter().enumerate() {

@@ -111,6 +111,8 @@ pub enum Missing {
     Batch,
     /// No tokens are claimed: the ledger of unexplained joules is for that.
     Work,
+    /// The profile holds numbers that nobody measured: nothing follows from it.
+    Profile,
 }
 
 /// Which way the energy is off.
@@ -230,6 +232,10 @@ impl Profile {
         let above = measured.above_idle(self.idle_watts, self.idle_sigma_watts);
         let sigma = square_sum(above.sigma, relative * expected);
         let error = above.joules - expected;
+        let is_measured = expected > 0.0 && sigma > 0.0 && (error / sigma).is_finite() && relative >= 0.0;
+        if !is_measured || self.idle_watts < 0.0 {
+            return Outcome::Undecided(Missing::Profile);
+        }
         let wide = expected.max(3.0 * sigma);
         let nats = ln_student(error / sigma, 4.0) - sigma.ln() - (ln_student(error / wide, 3.0) - wide.ln());
         Outcome::Evidence(Evidence {
