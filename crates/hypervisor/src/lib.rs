@@ -10,6 +10,7 @@
 //! | [`unexplained`] | joules that no claim explains |
 //! | [`phases`] | idle and load of a recorded trace |
 //! | [`features`], [`fingerprint`] | what a window of power looks like, and how much that is worth |
+//! | [`fusion`] | exact evidence and meters as one conclusion |
 //! | [`heat`] | how hot the chassis gets, and what is left |
 //! | [`store`] | the durable ledger |
 //! | [`node`] | the node's rules, pure: admission, charges, checks, settlement |
@@ -24,6 +25,7 @@ mod error;
 pub mod family;
 pub mod features;
 pub mod fingerprint;
+pub mod fusion;
 pub mod heat;
 pub mod limiter;
 pub mod meters;

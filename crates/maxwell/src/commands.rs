@@ -30,6 +30,7 @@ mod serve;
 mod simulate;
 mod up;
 mod verify;
+mod weigh;
 mod whitelist;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -102,6 +103,8 @@ pub(crate) enum Command {
     Monitor(monitor::MonitorArguments),
     /// Measure what a token of a model costs in energy
     Calibrate(calibrate::CalibrateArguments),
+    /// A log of power against the work that is claimed for it, and the claim itself, as one conclusion
+    Weigh(weigh::WeighArguments),
     /// Own this machine's processors: agents bid for them, run inference, are metered, checked and settled
     Node(node::NodeArguments),
     /// One agent of a node: honest, or a cheat to try the node with
@@ -170,6 +173,7 @@ impl Command {
             Self::Doctor(arguments) => doctor::run(&arguments, shell),
             Self::Monitor(arguments) => monitor::run(&arguments, shell),
             Self::Calibrate(arguments) => calibrate::run(&arguments, shell),
+            Self::Weigh(arguments) => weigh::run(&arguments, shell),
             Self::Node(arguments) => node::run(&arguments, shell),
             Self::Agent(arguments) => agent::run(&arguments, shell),
             Self::Keep(arguments) => keep::run(&arguments),

@@ -4,13 +4,13 @@
 mod audit;
 mod energy;
 mod engine;
-mod fingerprint;
+pub(super) mod fingerprint;
 mod gateway;
 mod limits;
 mod market;
 mod oracle;
 mod plot;
-mod power;
+pub(super) mod power;
 mod proof;
 mod quality;
 mod replay;

@@ -144,7 +144,7 @@ fn of_log(
 }
 
 /// `120..3000`.
-fn span(text: &str) -> Result<Range<u64>, String> {
+pub(super) fn span(text: &str) -> Result<Range<u64>, String> {
     let parsed =
         text.split_once("..").and_then(|(from, until)| Some(from.parse().ok()?..until.parse().ok()?));
     parsed

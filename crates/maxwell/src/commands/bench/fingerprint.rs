@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &FingerprintArguments, shell: &Shell) -> anyhow::Re
 }
 
 /// Windows of all runs, idle ones among them, and the synthetic ones.
-fn examples(runs: &[Recorded], window_ns: u64, seed: u64) -> Vec<Example> {
+pub(in crate::commands) fn examples(runs: &[Recorded], window_ns: u64, seed: u64) -> Vec<Example> {
     let mut examples = Vec::new();
     for run in runs {
         let (start, end) = run.trace.span().unwrap_or_default();

@@ -20,23 +20,23 @@ const ENTRIES_MAX: usize = 256;
 
 /// One recorded run.
 #[derive(Debug)]
-pub(super) struct Recorded {
+pub(in crate::commands) struct Recorded {
     /// What ran.
-    pub(super) benchmark: String,
+    pub(in crate::commands) benchmark: String,
     /// Its name: the same for all meters of one run.
-    pub(super) run: String,
+    pub(in crate::commands) run: String,
     /// What kind of load it was.
-    pub(super) class: Class,
+    pub(in crate::commands) class: Class,
     /// Its power.
-    pub(super) trace: PowerTrace,
+    pub(in crate::commands) trace: PowerTrace,
     /// Where it is idle and where it works.
-    pub(super) phases: Phases,
+    pub(in crate::commands) phases: Phases,
     /// Tokens per second that the run reported, if it is about tokens.
-    pub(super) tokens_per_second: Option<f64>,
+    pub(in crate::commands) tokens_per_second: Option<f64>,
 }
 
 /// All runs below a folder as in `mlcommons` results.
-pub(super) fn read(data: &Path) -> anyhow::Result<Vec<Recorded>> {
+pub(in crate::commands) fn read(data: &Path) -> anyhow::Result<Vec<Recorded>> {
     let mut runs = Vec::new();
     for machine in folders(&data.join(INFERENCE)) {
         for benchmark in folders(&machine) {
