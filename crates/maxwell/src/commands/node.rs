@@ -174,6 +174,7 @@ pub(crate) fn run(arguments: &NodeArguments, shell: &Shell) -> anyhow::Result<Fi
     let mut desk = Desk::open(node, terms.plan.clone(), random_bytes()?, 0);
     let (sender, receiver) = sync_channel::<Input>(QUEUE);
     let groups = processes::groups(settings.no_cgroups);
+    processes::adopt_orphans()?;
     let payment = random_bytes()?;
     let mut agents = std::collections::BTreeMap::new();
     for tenant in &arguments.agents {

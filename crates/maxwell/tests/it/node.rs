@@ -65,6 +65,30 @@ fn what_an_agent_hides_is_charged_and_ends_with_the_node() {
     stage.run(&again).expect(0);
 }
 
+/// Processes with this word in their command.
+fn with(word: &str) -> Vec<String> {
+    let commands = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let command = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&command).into_owned())
+    });
+    commands.filter(|command| command.contains(word)).collect()
+}
+
+#[test]
+fn an_agent_that_ends_its_keeper_does_not_get_away() {
+    let stage = Stage::new();
+    let model = stage.tiny();
+    // A word that no other test has.
+    let word = stage.argument("runaway");
+    let agent =
+        format!("eve=kill -9 $PPID; (setsid sh -c 'while :; do :; done; : {word}' &); while :; do :; done");
+    let arguments =
+        ["node", "-m", &model, "--epochs", "4", "--epoch-seconds", "0.5", "--data", "n", "--agent", &agent];
+    let ran = stage.run(&arguments).expect(0);
+    assert!(ran.stderr.contains("eve: its processes ended"), "{ran:?}");
+    assert_eq!(with(&word), Vec::<String>::new());
+}
+
 #[test]
 fn a_socket_is_for_its_own_agent_and_refuses_nonsense() {
     let stage = Stage::new();

@@ -18,7 +18,7 @@ use hypervisor::wire::{Event, line, saying};
 use market::auction::BidId;
 use market::ledger::{AgentId, Entry};
 
-use super::processes::AgentProcess;
+use super::processes::{AgentProcess, end_strays};
 use super::terms::TARGET_MK;
 use crate::output::Terminal;
 
@@ -138,6 +138,9 @@ impl Daemon {
         for agent in self.agents.values_mut() {
             agent.end();
         }
+        if let Ok(processes) = Processes::read(Path::new("/proc")) {
+            end_strays(&processes, self.agents.values());
+        }
         self.counts.seconds = self.began.elapsed().as_secs_f64();
         Ok(())
     }
@@ -204,9 +207,13 @@ impl Daemon {
         if self.ticks.is_multiple_of(LOOK_TICKS)
             && let Ok(processes) = Processes::read(Path::new("/proc"))
         {
-            for agent in self.agents.values_mut() {
+            for (id, agent) in &mut self.agents {
                 agent.look(&processes);
+                if agent.has_just_ended() {
+                    self.terminal.note(format_args!("{}: its processes ended", self.desk.name(*id)));
+                }
             }
+            end_strays(&processes, self.agents.values());
         }
         self.ticks += 1;
         let mut used = BTreeMap::new();

@@ -10,7 +10,7 @@ use anyhow::Context;
 use hypervisor::cgroup::{Group, Groups};
 use hypervisor::family::{Family, Processes};
 use hypervisor::limiter::Limiter;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions, getpid, set_child_subreaper, waitpid};
 
 use super::{MODEL_VARIABLE, SOCKET_VARIABLE, Tenant};
 use crate::commands::keep::signal;
@@ -25,6 +25,31 @@ pub(super) fn groups(are_unwanted: bool) -> Option<Groups> {
         return None;
     }
     Groups::of_machine(&format!("maxwell-node-{}", std::process::id())).ok()
+}
+
+/// From now on orphans come to this process: an agent that ends its keeper does not get away by that.
+pub(super) fn adopt_orphans() -> anyhow::Result<()> {
+    set_child_subreaper(Some(getpid())).context("can't adopt orphans")
+}
+
+/// Ends whatever descends from this process and belongs to no agent any more.
+pub(super) fn end_strays<'a>(processes: &Processes, agents: impl Iterator<Item = &'a AgentProcess>) {
+    let own = std::process::id();
+    let mut strays = processes.below(own);
+    strays.remove(&own);
+    for agent in agents {
+        strays.remove(&agent.family.head());
+        if !agent.is_over {
+            strays.retain(|stray| !agent.family.members().contains(stray));
+        }
+    }
+    for stray in strays {
+        signal(stray, Signal::KILL);
+        // Ours to ask for, if it was an orphan; its parent's otherwise.
+        if let Some(pid) = i32::try_from(stray).ok().and_then(Pid::from_raw) {
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
 }
 
 /// One agent's.
@@ -141,8 +166,13 @@ impl AgentProcess {
         }
     }
 
+    /// Whether it ended since this was asked last, and not by us.
+    pub(super) fn has_just_ended(&mut self) -> bool {
+        !self.is_over && self.is_over()
+    }
+
     /// Whether all of it ended.
-    pub(super) fn is_over(&mut self) -> bool {
+    fn is_over(&mut self) -> bool {
         if !self.is_over && matches!(self.keeper.try_wait(), Ok(Some(_)) | Err(_)) {
             self.is_over = true;
         }
