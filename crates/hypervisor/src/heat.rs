@@ -5,7 +5,7 @@ mod fit;
 #[cfg(test)]
 mod tests;
 
-pub use self::fit::{Observed, fit};
+pub use self::fit::{Forecast, Observed, fit, forecast};
 
 /// Longest step of the integration, in seconds: short against every lump's own time.
 const STEP_SECONDS: f64 = 1.0;

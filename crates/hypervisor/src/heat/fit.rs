@@ -52,6 +52,47 @@ pub fn fit(log: &[Observed]) -> Result<(Lump, f64), Error> {
     Ok((Lump { joules_per_degree: 1.0 / a, watts_per_degree: b / a }, c / b))
 }
 
+/// Where a lump is going.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// What it was fitted to be.
+    pub lump: Lump,
+    /// What it gives its heat to, in degrees Celsius.
+    pub around: f64,
+    /// What it has now, in degrees Celsius.
+    pub now: f64,
+    /// Where it settles at its present power, in degrees Celsius.
+    pub settles_at: f64,
+    /// Seconds until it is at the limit at its present power; `None` if it never is.
+    pub seconds_to_limit: Option<f64>,
+    /// The most watts that it may have for ever without ever being hotter than the limit.
+    pub watts_at_limit: f64,
+}
+
+/// Fits a log and looks ahead at the mean power of its last `recent_seconds`.
+///
+/// # Errors
+/// As [`fit`].
+pub fn forecast(log: &[Observed], recent_seconds: f64, limit: f64) -> Result<Forecast, Error> {
+    let (lump, around) = fit(log)?;
+    let last = log.last().ok_or(Error::TooFew("a model of heat"))?;
+    let recent: Vec<f64> =
+        log.iter().filter(|at| last.seconds - at.seconds <= recent_seconds).map(|at| at.watts).collect();
+    let watts = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
+    let settles_at = around + watts / lump.watts_per_degree;
+    let seconds_to_limit = if last.celsius >= limit {
+        Some(0.0)
+    } else if settles_at > limit {
+        // T(t) = T_end + (T_0 - T_end) exp(-t G / C)
+        let time = lump.joules_per_degree / lump.watts_per_degree;
+        Some(time * ((settles_at - last.celsius) / (settles_at - limit)).ln())
+    } else {
+        None
+    };
+    let watts_at_limit = lump.watts_per_degree * (limit - around).max(0.0);
+    Ok(Forecast { lump, around, now: last.celsius, settles_at, seconds_to_limit, watts_at_limit })
+}
+
 /// Cramer's rule, on numbers of one size.
 fn solve(mut matrix: [[f64; 3]; 3], mut right: [f64; 3]) -> Option<[f64; 3]> {
     let scale = [0, 1, 2]

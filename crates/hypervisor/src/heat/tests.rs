@@ -86,3 +86,27 @@ fn logs_that_say_nothing_are_refused() {
     assert_eq!(fit(&flat(500)), Err(Error::TooFew("a model of heat")));
     assert_eq!(fit(&[]), Err(Error::TooFew("a model of heat")));
 }
+
+#[test]
+fn a_forecast_is_where_the_lump_goes() {
+    let chassis = Chassis { case: Lump { joules_per_degree: 1e12, watts_per_degree: 1e-3 }, ..SMALL };
+    let log_at = |watts_at_the_end: f64| -> (Vec<Observed>, Heat) {
+        let mut heat = Heat::at_rest(&chassis);
+        let log = (0..400_u32).map(|second| {
+            let watts =
+                if second < 350 { f64::from(second / 50 % 2) * 200.0 + 60.0 } else { watts_at_the_end };
+            heat = heat.after(&chassis, Load { cpu: 0.0, gpu: watts }, 1.0);
+            Observed { seconds: f64::from(second), watts, celsius: heat.gpu }
+        });
+        (log.collect(), heat)
+    };
+    // 10 W per degree around 24: 700 W would end at 94, 300 W at 54.
+    let (log, heat) = log_at(700.0);
+    let hot = forecast(&log, 20.0, 83.0).unwrap();
+    assert!((hot.settles_at - 94.0).abs() < 2.0 && (hot.watts_at_limit - 590.0).abs() < 20.0, "{hot:?}");
+    let simulated = heat.seconds_to_limit(&chassis, Load { cpu: 0.0, gpu: 700.0 }).unwrap();
+    assert!((hot.seconds_to_limit.unwrap() - simulated).abs() < 0.1 * simulated + 2.0, "{hot:?} {simulated}");
+    let cool = forecast(&log_at(300.0).0, 20.0, 83.0).unwrap();
+    assert!(cool.seconds_to_limit.is_none() && (cool.settles_at - 54.0).abs() < 2.0, "{cool:?}");
+    assert_eq!(forecast(&log, 20.0, 30.0).unwrap().seconds_to_limit, Some(0.0), "it is there already");
+}

@@ -1,5 +1,6 @@
 //! `maxwell monitor`: the meters live, or a recorded log, as lines and as a picture. Never joins samples over a gap.
 
+mod heat;
 mod live;
 mod picture;
 
@@ -42,6 +43,9 @@ pub(crate) struct MonitorArguments {
     /// Look below FOLDER/sys and FOLDER/proc instead of at this machine
     #[arg(long, value_name = "FOLDER")]
     root: Option<PathBuf>,
+    /// Degrees Celsius that must not be passed: where power and temperature are there, what is left until then is forecast
+    #[arg(long, value_name = "CELSIUS", default_value_t = 83.0)]
+    limit: f64,
     /// Draw power over time to this file
     #[arg(long, value_name = "SVG")]
     plot: Option<PathBuf>,
@@ -62,11 +66,11 @@ pub(crate) fn run(arguments: &MonitorArguments, shell: &Shell) -> anyhow::Result
         picture::plot(plot, &trace)?;
         shell.terminal.note(format_args!("drawn to {}", plot.display()));
     }
-    Ok(recorded(&trace))
+    Ok(recorded(&trace, arguments.limit))
 }
 
 /// What a trace shows, and its summary.
-fn recorded(trace: &PowerTrace) -> Finished {
+fn recorded(trace: &PowerTrace, limit: f64) -> Finished {
     let (from_ns, until_ns) = trace.span().unwrap_or_default();
     let phases = Phases::find(trace).ok();
     let most = usable(trace).fold(0.0, f64::max);
@@ -80,6 +84,10 @@ fn recorded(trace: &PowerTrace) -> Finished {
         write_row(&mut text, trace, start, start + step, from_ns, most);
     }
     let _ = write!(text, "\n{}", summary(trace, &energy, phases.as_ref()));
+    let found = heat::of(trace, limit);
+    if let Some(found) = &found {
+        let _ = write!(text, "\n{}", heat::line(found, limit));
+    }
     let json = json!({
         "source": trace.source,
         "samples": trace.samples.len(),
@@ -92,6 +100,7 @@ fn recorded(trace: &PowerTrace) -> Finished {
         "least_watts": bounds.idle_watts,
         "most_watts": most,
         "load": phases.map(|phases| phases_json(&phases, from_ns)),
+        "heat": found.as_ref().map(heat::json),
     });
     Finished { exit: Exit::Ok, json, text }
 }

@@ -54,6 +54,32 @@ fn a_log_is_watched_drawn_and_calibrated_from() {
 }
 
 #[test]
+fn what_is_left_of_the_heat_is_forecast() {
+    let stage = Stage::new();
+    // 500 J and 5 W a degree around 20 C: 300 W would end at 80 C, with a time of 100 s.
+    let (mut celsius, mut text) = (20.0_f64, "time_s,power [W],temperature.gpu\n".to_owned());
+    for second in 0..240 {
+        let watts = if second < 100 {
+            100.0
+        } else if second < 180 {
+            30.0
+        } else {
+            300.0
+        };
+        celsius += (watts - 5.0 * (celsius - 20.0)) / 500.0;
+        text.push_str(&format!("{second}.0,{watts:.1},{celsius:.3}\n"));
+    }
+    let path = stage.write("hot.csv", text.as_bytes());
+    let heat = stage.run(&["monitor", "--replay", &path, "--limit", "75", "--json"]).expect(0).json()["heat"]
+        .clone();
+    let number = |name: &str| heat[name].as_f64().unwrap();
+    assert!((number("settles_at") - 80.0).abs() < 2.0, "{heat}");
+    assert!((number("watts_at_limit") - 275.0).abs() < 10.0, "{heat}");
+    let left = 100.0 * ((80.0 - celsius) / 5.0).ln();
+    assert!((number("seconds_to_limit") - left).abs() < 0.15 * left, "{heat} {left}");
+}
+
+#[test]
 fn the_simulated_market_says_the_same_twice() {
     let stage = Stage::new();
     let arguments = [

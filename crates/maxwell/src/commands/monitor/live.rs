@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{MonitorArguments, picture};
+use super::{MonitorArguments, heat, picture};
 use crate::commands::Shell;
 use crate::home::write_atomic;
 use crate::output::{Exit, Finished, Misuse};
@@ -89,8 +89,12 @@ async fn watch(arguments: &MonitorArguments, shell: &Shell) -> anyhow::Result<Fi
     if let Some(path) = &arguments.plot {
         picture::plot(path, &trace)?;
     }
-    let json = json!({ "looks": looks, "readings": last, "samples": trace.samples.len() });
-    Ok(Finished { exit: Exit::Ok, json, text: String::new() })
+    let found = heat::of(&trace, arguments.limit);
+    let json = json!({
+        "looks": looks, "readings": last, "samples": trace.samples.len(), "heat": found.as_ref().map(heat::json),
+    });
+    let text = found.map_or_else(String::new, |found| heat::line(&found, arguments.limit));
+    Ok(Finished { exit: Exit::Ok, json, text })
 }
 
 /// Watts from counters where there are some, else from power; never both.
