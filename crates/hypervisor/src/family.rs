@@ -1,6 +1,7 @@
 //! The processes of an agent and their processor time, where there are no control groups. All of them descend from one
-//! keeper that adopts orphans, so that none gets away. A child whose parent ignores its end takes its last unread time with
-//! it; only control groups see that.
+//! keeper that adopts orphans, so that none gets away. Time is added up by what each process used since it was read last, so
+//! that nothing is forgotten when one ends and nobody asks for it. Not seen: a child that lives between two looks and whose
+//! parent ignores its end; only control groups see that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,13 +16,19 @@ mod tests;
 const PROCESSES_MAX: usize = 1 << 17;
 /// The kernel's ticks a second, which Linux fixes for what it shows to programs.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// Generations between a process and one that survived it.
+const GENERATIONS_MAX: u32 = 1024;
 
-/// One process.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One process; times in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     parent: u32,
-    /// Its own time, and that of children that it waited for.
-    seconds: f64,
+    /// When it began: numbers come again.
+    began: u64,
+    /// Its own time.
+    own: u64,
+    /// That of children that it waited for, and of theirs.
+    waited: u64,
 }
 
 /// All processes at one moment.
@@ -64,14 +71,15 @@ impl Processes {
 pub struct Family {
     head: u32,
     members: BTreeSet<u32>,
-    seconds: f64,
+    read: BTreeMap<u32, Process>,
+    ticks: u64,
 }
 
 impl Family {
     /// Of a keeper.
     #[must_use]
     pub fn of(head: u32) -> Self {
-        Self { head, members: BTreeSet::from([head]), seconds: 0.0 }
+        Self { head, members: BTreeSet::from([head]), read: BTreeMap::new(), ticks: 0 }
     }
 
     /// The keeper.
@@ -91,12 +99,37 @@ impl Family {
         self.members = processes.below(self.head);
     }
 
-    /// Seconds of processor time that its members, and those of them that ended, used until now. Never falls: a child
-    /// that ends between two of our looks is in neither for a moment.
+    /// Seconds of processor time that all of it used until now.
+    ///
+    /// What a process used since it was read last counts. What it waited for counts as far as it is more than what was read
+    /// of those that ended below it: that part is of processes, or of moments, that nobody had read.
     pub fn seconds(&mut self, procfs: &Path) -> f64 {
-        let times = self.members.iter().filter_map(|number| read(procfs, *number).ok());
-        self.seconds = times.map(|process| process.seconds).sum::<f64>().max(self.seconds);
-        self.seconds
+        let numbers: BTreeSet<u32> = self.members.iter().chain(self.read.keys()).copied().collect();
+        let now: BTreeMap<u32, Process> =
+            numbers.into_iter().filter_map(|number| Some((number, read(procfs, number).ok()?))).collect();
+        let is_same = |number: &u32, was: &Process| now.get(number).is_some_and(|is| is.began == was.began);
+        // What was read of those that ended, at the nearest of their ancestors that lives.
+        let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
+        for was in self.read.iter().filter(|(number, was)| !is_same(number, was)).map(|(_, was)| was) {
+            let mut ancestor = was.parent;
+            for _ in 0..GENERATIONS_MAX {
+                match self.read.get(&ancestor) {
+                    Some(process) if !is_same(&ancestor, process) => ancestor = process.parent,
+                    _ => break,
+                }
+            }
+            let read = ended.entry(ancestor).or_default();
+            *read = read.saturating_add(was.own).saturating_add(was.waited);
+        }
+        for (number, is) in &now {
+            let was = self.read.get(number).filter(|was| was.began == is.began);
+            let (own, waited) = was.map_or((0, 0), |was| (was.own, was.waited));
+            let more =
+                is.waited.saturating_sub(waited).saturating_sub(ended.get(number).copied().unwrap_or(0));
+            self.ticks = self.ticks.saturating_add(is.own.saturating_sub(own)).saturating_add(more);
+        }
+        self.read = now;
+        self.ticks as f64 / TICKS_PER_SECOND
     }
 }
 
@@ -109,14 +142,14 @@ fn read(procfs: &Path, number: u32) -> Result<Process, Error> {
 /// From the line of `/proc/PID/stat`. The name in brackets may hold blanks and brackets, so fields count from its end.
 fn parse(stat: &str) -> Option<Process> {
     let (_, behind) = stat.rsplit_once(')')?;
-    let mut fields = behind.split_whitespace().skip(1);
-    let parent = fields.next()?.parse().ok()?;
-    // utime, stime, cutime, cstime; the last two are signed, and may be off below 0.
-    let times: Vec<i64> = fields.skip(9).take(4).map_while(|field| field.parse().ok()).collect();
-    let [user, system, waited_user, waited_system] = times.try_into().ok()?;
-    let mut ticks = 0_u64;
-    for time in [user, system, waited_user, waited_system] {
-        ticks = ticks.checked_add(u64::try_from(time).unwrap_or(0))?;
-    }
-    Some(Process { parent, seconds: ticks as f64 / TICKS_PER_SECOND })
+    let fields: Vec<&str> = behind.split_whitespace().take(20).collect();
+    // Those of children are signed, and may be off below 0.
+    let number =
+        |at: usize| fields.get(at)?.parse::<i64>().ok().map(|number| u64::try_from(number).unwrap_or(0));
+    Some(Process {
+        parent: fields.get(1)?.parse().ok()?,
+        began: number(19)?,
+        own: number(11)?.checked_add(number(12)?)?,
+        waited: number(13)?.checked_add(number(14)?)?,
+    })
 }
