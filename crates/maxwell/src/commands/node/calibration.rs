@@ -1,8 +1,10 @@
-//! What a token costs here, alone and in company: with two agents on neighbouring processors the same work takes more time
-//! than alone, and an honest agent must not be billed for that.
+//! What a token costs here, alone and in company: beside neighbours that wear out caches and memory the same work takes more
+//! processor time than alone, and an honest agent must not be billed for that.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -22,6 +24,8 @@ use crate::progress::{Count, Progress};
 const RUNS: u64 = 8;
 /// A run has at least this much processor time, so that the kernel's ticks are short against it.
 const RUN_SECONDS: f64 = 0.5;
+/// Numbers that each thread of the company reads again and again: 32 MiB, more than a share of any cache.
+const COMPANY_NUMBERS: u64 = 4 << 20;
 
 /// What was measured.
 #[derive(Clone, Debug)]
@@ -98,43 +102,46 @@ fn own_seconds(company: Option<&Company>) -> anyhow::Result<f64> {
     Ok(whole - company.map_or(Ok(0.0), Company::seconds)?)
 }
 
-/// A thread that keeps another processor busy.
+/// Threads that keep all processors and the memory busy.
 struct Company {
-    is_over: std::sync::Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-    id: u32,
+    is_over: Arc<AtomicBool>,
+    threads: Vec<(u32, JoinHandle<()>)>,
 }
 
 impl Company {
     fn start() -> Self {
-        let is_over = std::sync::Arc::new(AtomicBool::new(false));
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let flag = std::sync::Arc::clone(&is_over);
-        let thread = std::thread::spawn(move || {
-            let id = u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap_or(0);
-            if sender.send(id).is_err() {
-                return;
-            }
-            let mut hash = [0; 32];
-            while !flag.load(Ordering::Relaxed) {
-                hash = *blake3::hash(&hash).as_bytes();
-            }
-            std::hint::black_box(hash);
-        });
-        let id = receiver.recv().unwrap_or(0);
-        Self { is_over, thread: Some(thread), id }
+        let is_over = Arc::new(AtomicBool::new(false));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let thread = |_| {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let flag = Arc::clone(&is_over);
+            let thread = std::thread::spawn(move || {
+                let id = u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap_or(0);
+                let numbers: Vec<u64> = (0..COMPANY_NUMBERS).collect();
+                if sender.send(id).is_err() {
+                    return;
+                }
+                while !flag.load(Ordering::Relaxed) {
+                    std::hint::black_box(numbers.iter().fold(0_u64, |sum, number| sum.wrapping_add(*number)));
+                }
+            });
+            (receiver.recv().unwrap_or(0), thread)
+        };
+        let threads = (0..processors).map(thread).collect();
+        Self { is_over, threads }
     }
 
     fn seconds(&self) -> anyhow::Result<f64> {
         let folder = Path::new("/proc").join(std::process::id().to_string()).join("task");
-        Ok(cpu_time::of_process(&folder, self.id)?)
+        let times = self.threads.iter().map(|(id, _)| Ok(cpu_time::of_process(&folder, *id)?));
+        times.sum()
     }
 }
 
 impl Drop for Company {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for (_, thread) in self.threads.drain(..) {
             let _ = thread.join();
         }
     }

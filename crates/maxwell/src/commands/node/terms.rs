@@ -147,9 +147,10 @@ impl Terms {
         } else {
             "by process, since no control group can be made here"
         };
-        let per_token = profile.joules_per_token(1.0).map_or(0.0, |(seconds, _)| seconds * 1e3);
+        let (per_token, relative) = profile.joules_per_token(1.0).unwrap_or_default();
+        let (per_token, percent) = (per_token * 1e3, relative * 100.0);
         format!(
-            "no meter counts each process here: processor time stands in for joules ({per_token:.2} ms a token), accounted \
+            "no meter counts each process here: processor time stands in for joules ({per_token:.2} ms a token, +- {percent:.0}%), accounted \
              {how}\na job: {} requests of at most {} tokens, {} ms of CPU; it earns {:.3} credits at most",
             self.plan.requests,
             self.plan.sampling.max_tokens,
