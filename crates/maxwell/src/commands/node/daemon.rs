@@ -125,7 +125,7 @@ impl Daemon {
                 }
                 Err(RecvTimeoutError::Disconnected) => bail!("nobody can reach the node any more"),
             }
-            if epochs.is_some_and(|most| self.counts.epochs > most) && closes_ns.is_none() {
+            if epochs.is_some_and(|most| self.counts.epochs >= most) && closes_ns.is_none() {
                 closes_ns = Some(self.close());
             }
             if let Some(closed_ns) = closes_ns {
