@@ -194,6 +194,12 @@ impl Desk {
         self.work.is_empty()
     }
 
+    /// When the epoch ends: what each agent used has to be known then.
+    #[must_use]
+    pub const fn ends_ns(&self) -> u64 {
+        self.began_ns.saturating_add(self.plan.epoch_ns)
+    }
+
     /// An agent whose processes begin now, paid into its account.
     ///
     /// # Errors
@@ -244,7 +250,7 @@ impl Desk {
     /// [`Refusal`] of the ledger: the shell must stop.
     pub fn tick(&mut self, now_ns: u64, used: &BTreeMap<AgentId, f64>, air: Air) -> Result<Todo, Refusal> {
         let mut todo = Todo::default();
-        let ends_ns = self.began_ns.saturating_add(self.plan.epoch_ns);
+        let ends_ns = self.ends_ns();
         if now_ns >= ends_ns.saturating_sub(self.plan.opening_ns)
             && self.node.phase() == Phase::Sealing
             && !self.is_closing

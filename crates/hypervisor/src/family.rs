@@ -104,9 +104,18 @@ impl Family {
     /// What a process used since it was read last counts. What it waited for counts as far as it is more than what was read
     /// of those that ended below it: that part is of processes, or of moments, that nobody had read.
     pub fn seconds(&mut self, procfs: &Path) -> f64 {
+        self.count(|number| read(procfs, number).ok())
+    }
+
+    /// As [`Self::seconds`], from what was read of all processes just now.
+    pub fn seconds_in(&mut self, processes: &Processes) -> f64 {
+        self.count(|number| processes.0.get(&number).copied())
+    }
+
+    fn count(&mut self, read: impl Fn(u32) -> Option<Process>) -> f64 {
         let numbers: BTreeSet<u32> = self.members.iter().chain(self.read.keys()).copied().collect();
         let now: BTreeMap<u32, Process> =
-            numbers.into_iter().filter_map(|number| Some((number, read(procfs, number).ok()?))).collect();
+            numbers.into_iter().filter_map(|number| Some((number, read(number)?))).collect();
         let is_same = |number: &u32, was: &Process| now.get(number).is_some_and(|is| is.began == was.began);
         // What was read of those that ended, at the nearest of their ancestors that lives.
         let mut ended: BTreeMap<u32, u64> = BTreeMap::new();

@@ -24,6 +24,12 @@ impl Limiter {
         self.left = 0.0;
     }
 
+    /// Whether there is one.
+    #[must_use]
+    pub const fn has_limit(&self) -> bool {
+        self.limit_milli.is_some()
+    }
+
     /// Whether the processes have to rest from now on, when they have used so many seconds until now.
     pub fn must_rest(&mut self, now_ns: u64, used_seconds: f64) -> bool {
         let before = self.last.replace((now_ns, used_seconds));

@@ -20,8 +20,11 @@ fn stat_from(root: &Path, number: u32, parent: u32, name: &str, ticks: [i64; 4],
 
 /// Looks and reads, in ticks.
 fn ticks(family: &mut Family, root: &Path) -> u64 {
-    family.look(&Processes::read(root).unwrap());
-    (family.seconds(root) * TICKS_PER_SECOND).round() as u64
+    let processes = Processes::read(root).unwrap();
+    family.look(&processes);
+    let seconds = family.seconds_in(&processes);
+    assert_eq!(family.seconds(root), seconds, "both ways count the same, once");
+    (seconds * TICKS_PER_SECOND).round() as u64
 }
 
 #[test]

@@ -204,9 +204,9 @@ impl Daemon {
 
     fn tick(&mut self) -> anyhow::Result<()> {
         let now_ns = since(&self.began);
-        if self.ticks.is_multiple_of(LOOK_TICKS)
-            && let Ok(processes) = Processes::read(Path::new("/proc"))
-        {
+        // Reading all of them is most of what a node costs: at each tick only those that must be kept to a limit are read.
+        let is_whole = self.ticks.is_multiple_of(LOOK_TICKS) || now_ns >= self.desk.ends_ns();
+        if is_whole && let Ok(processes) = Processes::read(Path::new("/proc")) {
             for (id, agent) in &mut self.agents {
                 agent.look(&processes);
                 if agent.has_just_ended() {
@@ -218,7 +218,10 @@ impl Daemon {
         self.ticks += 1;
         let mut used = BTreeMap::new();
         for (id, agent) in &mut self.agents {
-            used.insert(*id, agent.used());
+            if agent.is_governed() {
+                agent.used();
+            }
+            used.insert(*id, agent.last_used());
             agent.govern(now_ns);
         }
         let air = self.air(now_ns);

@@ -120,9 +120,24 @@ impl AgentProcess {
         self.used
     }
 
-    /// Learns of its processes.
+    /// What was read last.
+    pub(super) const fn last_used(&self) -> f64 {
+        self.used
+    }
+
+    /// Whether it has a limit that we have to keep it to: then it is read at each tick.
+    pub(super) const fn is_governed(&self) -> bool {
+        self.group.is_none() && self.limiter.has_limit()
+    }
+
+    /// Learns of its processes, and what they used.
     pub(super) fn look(&mut self, processes: &Processes) {
         self.family.look(processes);
+        if self.group.is_some() {
+            self.used();
+        } else {
+            self.used = self.used.max(self.family.seconds_in(processes));
+        }
     }
 
     /// Whether a process is one of its own.
