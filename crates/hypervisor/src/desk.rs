@@ -16,7 +16,7 @@ use crate::energy::{Energy, square_sum};
 use crate::node::{Admission, Checked, Claimed, Measured, Node, Order, Phase, Refusal, Stopped};
 use crate::sensors::cpu_time::TICK_NS;
 use crate::unexplained::Alarm;
-use crate::wire::{Event, Hex32, Offer, Sampling, Saying};
+use crate::wire::{Event, Hex32, Sampling, Saying};
 
 mod answers;
 #[cfg(test)]
@@ -235,7 +235,7 @@ impl Desk {
         let result = match saying {
             Saying::Hello => return self.hello(agent, used, now_ns),
             Saying::Seal { id, epoch } => self.node.seal(agent, Sealed { id: BidId(id.0), epoch }),
-            Saying::Open { offer, blind } => self.unseal(agent, &offer, &blind),
+            Saying::Open { offer, blind } => self.node.unseal(offer.bid(agent), &blind.0).map(drop),
             Saying::Answer { job, claim } => self.answer(agent, BidId(job.0), &claim, &mut todo),
         };
         if let Err(refusal) = result {
@@ -323,10 +323,6 @@ impl Desk {
         Ok(todo)
     }
 
-    fn unseal(&mut self, agent: AgentId, offer: &Offer, blind: &Hex32) -> Result<(), Refusal> {
-        self.node.unseal(offer.bid(agent), &blind.0).map(drop)
-    }
-
     /// Whether a window of the agent can end: everything that it was given is answered, or it takes too long.
     fn is_due(&self, agent: AgentId, now_ns: u64) -> bool {
         let Some(member) = self.members.get(&agent) else { return false };
@@ -398,11 +394,7 @@ impl Desk {
         for (bid, owner, why) in lost.chain(refused) {
             todo.told.push((*owner, Event::Lost { bid: Hex32(bid.0), why }));
         }
-        let agents: Vec<AgentId> = self.members.keys().copied().collect();
-        for agent in agents {
-            let event = self.sealing(agent);
-            self.tell(agent, event, todo);
-        }
+        self.tell_all(todo, |agent| self.sealing(agent));
         todo.won = Some(admitted.won);
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::Error;
+use crate::sensors::cpu_time::{TICKS_PER_SECOND, behind_name, of_stat};
 use crate::sensors::sysfs;
 
 #[cfg(test)]
@@ -14,8 +15,6 @@ mod tests;
 
 /// Most processes of a machine that are looked at.
 const PROCESSES_MAX: usize = 1 << 17;
-/// The kernel's ticks a second, which Linux fixes for what it shows to programs.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// Generations between a process and one that survived it.
 const GENERATIONS_MAX: u32 = 1024;
 
@@ -143,15 +142,12 @@ impl Family {
 }
 
 fn read(procfs: &Path, number: u32) -> Result<Process, Error> {
-    let path = procfs.join(number.to_string()).join("stat");
-    let text = sysfs::text(&path)?;
-    parse(&text).ok_or_else(|| Error::Unreadable(path.display().to_string()))
+    of_stat(procfs, number, parse)
 }
 
-/// From the line of `/proc/PID/stat`. The name in brackets may hold blanks and brackets, so fields count from its end.
+/// From the line of `/proc/PID/stat`.
 fn parse(stat: &str) -> Option<Process> {
-    let (_, behind) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = behind.split_whitespace().take(20).collect();
+    let fields: Vec<&str> = behind_name(stat)?.take(20).collect();
     // Those of children are signed, and may be off below 0.
     let number =
         |at: usize| fields.get(at)?.parse::<i64>().ok().map(|number| u64::try_from(number).unwrap_or(0));

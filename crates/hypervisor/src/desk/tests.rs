@@ -12,7 +12,7 @@ use super::*;
 use crate::node::Terms;
 use crate::sensors::{Quantity, SECOND_NS};
 use crate::thermo::{Calibration, Profile, ProfileKey};
-use crate::wire::WireTier;
+use crate::wire::{Offer, WireTier};
 
 const CREDIT: u64 = 1_000_000;
 const EPOCH_NS: u64 = 4 * SECOND_NS;

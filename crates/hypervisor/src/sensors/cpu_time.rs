@@ -7,16 +7,27 @@ use super::sysfs;
 use crate::Error;
 
 /// The kernel's ticks a second, which Linux fixes for what it shows to programs.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
 /// One of them, in nanoseconds.
 pub const TICK_NS: u64 = 10_000_000;
 
 /// Seconds of processor time that a process used until now, its waited-for children not counted.
 pub fn of_process(root: &Path, process: u32) -> Result<f64, Error> {
+    of_stat(root, process, seconds)
+}
+
+/// What a parser finds in `/proc/PID/stat`.
+pub(crate) fn of_stat<T>(root: &Path, process: u32, parse: impl Fn(&str) -> Option<T>) -> Result<T, Error> {
     let path = root.join(process.to_string()).join("stat");
     let text = sysfs::text(&path)?;
-    seconds(&text).ok_or_else(|| Error::Unreadable(path.display().to_string()))
+    parse(&text).ok_or_else(|| Error::Unreadable(path.display().to_string()))
+}
+
+/// The fields of `/proc/PID/stat` behind the name, its state first. The name in brackets may hold blanks and brackets, so
+/// fields count from its end.
+pub(crate) fn behind_name(stat: &str) -> Option<std::str::SplitWhitespace<'_>> {
+    Some(stat.rsplit_once(')')?.1.split_whitespace())
 }
 
 /// Seconds of processor time that the whole machine used until now; idle and waiting do not count.
@@ -26,11 +37,10 @@ pub fn of_machine(root: &Path) -> Result<f64, Error> {
     machine_seconds(&text).ok_or_else(|| Error::Unreadable(path.display().to_string()))
 }
 
-/// From the line of `/proc/PID/stat`. The name in brackets may hold blanks and brackets, so fields count from its end.
+/// From the line of `/proc/PID/stat`.
 #[must_use]
 pub fn seconds(stat: &str) -> Option<f64> {
-    let (_, behind) = stat.rsplit_once(')')?;
-    let mut fields = behind.split_whitespace().skip(11);
+    let mut fields = behind_name(stat)?.skip(11);
     let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
     Some(user.checked_add(system)? as f64 / TICKS_PER_SECOND)
 }

@@ -1,7 +1,7 @@
 //! `maxwell agent`: a tenant of a node. Bids for processor time, runs inference on its own engine and claims it. Can be told
 //! to mine beside it, or to claim what it did not compute: the cheats that a node has to catch.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -20,6 +20,7 @@ use protocol::{Claim, ClientSeed, Nonce};
 use serde_json::json;
 
 use super::Shell;
+use crate::frames::read_line;
 use crate::models::{self, RunOptions};
 use crate::output::{Exit, Finished};
 use crate::random::random_bytes;
@@ -99,12 +100,6 @@ pub(crate) fn run(arguments: &AgentArguments, shell: &Shell) -> anyhow::Result<F
     }
     let json = json!({ "answered": agent.answered });
     Ok(Finished { exit: Exit::Ok, json, text: format!("{} requests answered", agent.answered) })
-}
-
-fn read_line(reader: &mut impl BufRead, most: usize) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.take(most as u64).read_until(b'\n', &mut bytes)?;
-    Ok(bytes)
 }
 
 impl Agent<'_> {

@@ -4,8 +4,9 @@
 mod own;
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use hypervisor::energy::{Bounds, of_samples};
 use hypervisor::phases::Phases;
@@ -14,8 +15,11 @@ use hypervisor::thermo::{Calibration, Profile, ProfileKey};
 use serde_json::json;
 
 use super::Shell;
-use crate::home::write_atomic;
+use crate::home::{read_bounded, write_atomic};
 use crate::output::{Exit, Finished, Misuse};
+
+/// Longest profile.
+const PROFILE_BYTES_MAX: usize = 1 << 20;
 
 /// Arguments of `maxwell calibrate`.
 #[derive(Debug, Args)]
@@ -141,6 +145,12 @@ fn of_log(
         from = until;
     }
     Ok(Profile::calibrate(key, Quantity::Energy, phases.idle_watts, phases.idle_sigma_watts, &windows)?)
+}
+
+/// A profile from its file, whatever it counts.
+pub(super) fn read_profile(path: &Path) -> anyhow::Result<Profile> {
+    let bytes = read_bounded(path, PROFILE_BYTES_MAX)?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is no profile", path.display()))
 }
 
 /// `120..3000`.

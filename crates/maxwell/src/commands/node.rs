@@ -27,8 +27,8 @@ use protocol::settings::MAX_OUTPUT_TOKENS;
 
 use self::daemon::{Daemon, Input};
 use self::processes::AgentProcess;
-use super::Shell;
-use crate::home::{create_folder, read_bounded};
+use super::{Shell, calibrate};
+use crate::home::create_folder;
 use crate::models::{self, RunOptions};
 use crate::output::{Finished, Misuse};
 use crate::random::random_bytes;
@@ -41,8 +41,6 @@ pub(super) const MODEL_VARIABLE: &str = "MAXWELL_NODE_MODEL";
 /// `derive_key` context of an account's name.
 const NAME_CONTEXT: &str = "maxwell 2026-11 node agent name v1";
 const LEDGER_FILE: &str = "ledger.sqlite";
-/// Longest profile.
-const PROFILE_BYTES_MAX: usize = 1 << 20;
 /// Inputs that wait for the one thread that decides.
 const QUEUE: usize = 1024;
 
@@ -164,7 +162,7 @@ pub(crate) fn run(arguments: &NodeArguments, shell: &Shell) -> anyhow::Result<Fi
     let work = terms::Work::of(&opened.model, settings)?;
     let measured = calibration::measure(&engine, &work, shell)?;
     let profile = match &settings.profile {
-        Some(path) => read_profile(path)?,
+        Some(path) => processor_profile(path)?,
         None => measured.profile.clone(),
     };
     let terms = terms::Terms::of(&profile, &work, settings, measured.replay_share)?;
@@ -203,11 +201,8 @@ fn check_names(agents: &[Tenant]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_profile(path: &Path) -> anyhow::Result<Profile> {
-    let bytes = read_bounded(path, PROFILE_BYTES_MAX)?;
-    let profile = serde_json::from_slice::<serde_json::Value>(&bytes)
-        .and_then(serde_json::from_value::<Profile>)
-        .with_context(|| format!("{} is no profile", path.display()))?;
+fn processor_profile(path: &Path) -> anyhow::Result<Profile> {
+    let profile = calibrate::read_profile(path)?;
     if profile.quantity != Quantity::CpuTime {
         let words = "the profile counts energy of the whole machine; a node needs one of processor time, since no meter here \
                      counts each process: leave --profile out to measure one now";

@@ -23,14 +23,12 @@ use serde_json::{Value, json};
 use super::Shell;
 use super::bench::fingerprint::examples;
 use super::bench::power;
-use super::calibrate::span;
+use super::calibrate::{self, span};
 use super::check::open_claimed;
 use crate::home::read_bounded;
 use crate::models::RunOptions;
 use crate::output::{Exit, Finished, Misuse};
 
-/// Longest profile.
-const PROFILE_BYTES_MAX: usize = 1 << 20;
 /// Windows that are listed; all are in --json.
 const LISTED_MAX: usize = 20;
 /// Seed of the forest.
@@ -86,10 +84,10 @@ struct Weighed {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &WeighArguments, shell: &Shell) -> anyhow::Result<Finished> {
-    let profile = read_profile(&arguments.profile)?;
+    let profile = energy_profile(&arguments.profile)?;
     let trace = read_log_file(&arguments.log, Limits::SERVER)?;
     let (start, end) = trace.span().context("the log has no readings")?;
-    let mut phases = Phases::find(&trace).ok();
+    let phases = Phases::find(&trace).ok();
     let load = match &arguments.load {
         Some(load) => {
             let at = |seconds: u64| start.saturating_add(seconds.saturating_mul(SECOND_NS)).min(end);
@@ -106,7 +104,7 @@ pub(crate) fn run(arguments: &WeighArguments, shell: &Shell) -> anyhow::Result<F
         return Err(Misuse("the load is shorter than one window: use a shorter --window".to_owned()).into());
     }
     let known = arguments.known.as_deref().map(|folder| learn(folder, window_ns)).transpose()?;
-    let idle_watts = phases.take().map_or(profile.idle_watts, |phases| phases.idle_watts);
+    let idle_watts = phases.map_or(profile.idle_watts, |phases| phases.idle_watts);
     let windows =
         weigh(arguments, &profile, &trace, &load, idle_watts, known.as_ref().map(|(forest, _)| forest));
     let words = words(&windows, known.as_ref().map(|(_, found)| found));
@@ -127,10 +125,8 @@ pub(crate) fn run(arguments: &WeighArguments, shell: &Shell) -> anyhow::Result<F
     Ok(Finished { exit, json, text: text(&windows, fused.nats, fused.conclusion) })
 }
 
-fn read_profile(path: &Path) -> anyhow::Result<Profile> {
-    let bytes = read_bounded(path, PROFILE_BYTES_MAX)?;
-    let profile: Profile =
-        serde_json::from_slice(&bytes).with_context(|| format!("{} is no profile", path.display()))?;
+fn energy_profile(path: &Path) -> anyhow::Result<Profile> {
+    let profile = calibrate::read_profile(path)?;
     if profile.quantity != Quantity::Energy {
         return Err(Misuse(
             "this profile counts processor time: a log of power can't be weighed by it".to_owned(),

@@ -73,7 +73,6 @@ pub(super) struct Daemon {
     agents: BTreeMap<AgentId, AgentProcess>,
     outboxes: BTreeMap<AgentId, (u64, SyncSender<Vec<u8>>)>,
     checker: Sender<Check>,
-    open_checks: u64,
     meters: Meters,
     began: Instant,
     ticks: u64,
@@ -96,7 +95,6 @@ impl Daemon {
             agents,
             outboxes: BTreeMap::new(),
             checker,
-            open_checks: 0,
             meters: Meters::open(Roots::default()),
             began,
             ticks: 0,
@@ -130,7 +128,7 @@ impl Daemon {
             }
             if let Some(closed_ns) = closes_ns {
                 let is_late = since(&self.began) > closed_ns.saturating_add(epoch_ns * LAST_EPOCHS);
-                if (self.desk.is_idle() && self.open_checks == 0) || is_late {
+                if self.desk.is_idle() || is_late {
                     break;
                 }
             }
@@ -192,7 +190,6 @@ impl Daemon {
                 Ok(())
             }
             Input::Checked { job, checked, seconds } => {
-                self.open_checks = self.open_checks.saturating_sub(1);
                 self.counts.checks += 1;
                 self.counts.check_seconds += seconds;
                 let todo = self.desk.checked(job, checked)?;
@@ -259,7 +256,6 @@ impl Daemon {
             }
         }
         for check in todo.checks {
-            self.open_checks += 1;
             self.checker.send(check).context("the checker ended")?;
         }
         for window in &todo.windows {

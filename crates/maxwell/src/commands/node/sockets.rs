@@ -2,7 +2,7 @@
 //! and `v.sock_PORT`, which is where a guest's own connections to that port come out. Reads lines with a cap and a pace, and
 //! never waits for a reader that does not read.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use hypervisor::wire::{GREETING_BYTES_MAX, LINE_BYTES_MAX, PORT, WireError, gree
 use market::ledger::AgentId;
 
 use super::daemon::Input;
+use crate::frames::read_line;
 use crate::home::create_folder;
 
 /// Connections of one agent at a time.
@@ -116,14 +117,4 @@ fn read_lines(
         sender.send(Input::Line { agent, connection, line })?;
         std::thread::sleep(PACE);
     }
-}
-
-/// One line with its end; empty at the end of the connection.
-fn read_line(reader: &mut impl BufRead, most: usize) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.by_ref().take(most as u64).read_until(b'\n', &mut bytes)?;
-    if bytes.len() == most && bytes.last() != Some(&b'\n') {
-        return Err(WireError::TooLong(most).into());
-    }
-    Ok(bytes)
 }

@@ -56,14 +56,14 @@ impl Work {
         let prompts: anyhow::Result<Vec<Vec<u32>>> =
             PROMPTS.iter().map(|prompt| encode_prompt(model, prompt, None, raw)).collect();
         let prompts = prompts.context("can't encode the prompts for this model")?;
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let tokens = longest.saturating_add(usize::try_from(settings.tokens).unwrap_or(usize::MAX));
-        if tokens > model.config.context as usize {
+        let sampling = Sampling { temperature_milli: TEMPERATURE_MILLI, max_tokens: settings.tokens };
+        let work = Self { prompts, sampling, model: model.commitment };
+        let tokens = work.tokens();
+        if tokens > u64::from(model.config.context) {
             let words = format!("prompt and answer have {tokens} tokens, the model {}", model.config.context);
             return Err(Misuse(words).into());
         }
-        let sampling = Sampling { temperature_milli: TEMPERATURE_MILLI, max_tokens: settings.tokens };
-        Ok(Self { prompts, sampling, model: model.commitment })
+        Ok(work)
     }
 
     /// Tokens of the longest request at full length.
