@@ -33,7 +33,7 @@ fn pull_model(root: &Path) -> anyhow::Result<()> {
     cargo(root, &["run", "--quiet", "--package", "maxwell", "--", "pull", "smollm2-135m"], &[])
 }
 
-/// Format, lints and the README's test command; with `portable`, the engine's tests without wide vectors too.
+/// Format, lints and the README's test command; with `portable`, what is tested without wide vectors too.
 pub(crate) fn ci(root: &Path, portable: bool) -> anyhow::Result<()> {
     let mut results = vec![
         ("format", cargo(root, &["fmt", "--all", "--check"], &[])),
@@ -52,7 +52,7 @@ pub(crate) fn target_folder(root: &Path) -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |given| root.join(given))
 }
 
-/// The engine's tests as built for an old processor.
+/// The engine's tests as built for an old processor, and the program in an emulated one.
 fn test_portable(root: &Path) -> anyhow::Result<()> {
     if !cfg!(target_arch = "x86_64") {
         println!("xtask: the portable build is for x86-64, not for this machine; left out");
@@ -62,7 +62,8 @@ fn test_portable(root: &Path) -> anyhow::Result<()> {
     let target = target_folder(root).join("portable");
     let target = target.to_str().context("the target directory's path is not UTF-8; set CARGO_TARGET_DIR")?;
     let variables = [("CARGO_TARGET_DIR", target), ("RUSTFLAGS", PORTABLE_FLAGS)];
-    run_tests(root, &["--package", "engine"], &variables)
+    run_tests(root, &["--package", "engine"], &variables)?;
+    run_tests(root, &["--package", "maxwell", "guest::"], &variables)
 }
 
 /// Runs tests by cargo-nextest, or by cargo itself where that is not installed.

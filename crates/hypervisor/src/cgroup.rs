@@ -1,5 +1,5 @@
-//! Control groups of version 2: limits and accounting of agents by the kernel, where we may make them. Never touches a
-//! group that it did not make.
+//! Control groups of version 2: limits and accounting of agents by the kernel, where we may make them. In a group that it
+//! did not make it changes one thing: the CPU controller is passed on to the groups below.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,34 @@ const MOUNT: &str = "/sys/fs/cgroup";
 /// Length of the kernel's period for `cpu.max`, in microseconds.
 const PERIOD_US: u64 = 100_000;
 
+/// Which group a process is in.
+const OWN_GROUP: &str = "/proc/self/cgroup";
+/// Which controllers a group may pass on, which it passes on, and its processes: the kernel's names.
+const CONTROLLERS: &str = "cgroup.controllers";
+const PASSED_ON: &str = "cgroup.subtree_control";
+const PROCESSES: &str = "cgroup.procs";
+/// As a process writes it: itself.
+const SELF: &str = "0";
+
 /// Whether groups can be made here.
 #[must_use]
 pub fn is_available() -> bool {
-    Groups::open(Path::new(MOUNT), "maxwell-probe").and_then(|groups| groups.add("probe")).is_ok()
+    Groups::of_machine("maxwell-probe").and_then(|groups| groups.add("probe").map(drop)).is_ok()
 }
 
 /// The folder below which our groups are; taken away again at the end.
 #[derive(Debug)]
-pub struct Groups(PathBuf);
+pub struct Groups {
+    folder: PathBuf,
+    _left: Option<Left>,
+}
+
+/// A group that was handed over to us, which our own process left: a group with processes passes no controller on.
+#[derive(Debug)]
+struct Left {
+    group: PathBuf,
+    leaf: PathBuf,
+}
 
 /// One agent's group; taken away again when it is dropped, if its processes are gone.
 #[derive(Debug)]
@@ -35,23 +54,43 @@ impl Groups {
     /// # Errors
     /// [`Error::Absent`] if version 2 with the CPU controller is not there, [`Error::Denied`] if we may not.
     pub fn open(mount: &Path, name: &str) -> Result<Self, Error> {
-        let controllers = sysfs::text(&mount.join("cgroup.controllers"))?;
-        if !controllers.split_whitespace().any(|controller| controller == "cpu") {
+        if !has_cpu(&mount.join(CONTROLLERS))? {
             return Err(Error::Absent("the CPU controller of control groups".to_owned()));
         }
         let folder = mount.join(name);
         make(&folder)?;
-        let groups = Self(folder);
-        write(&groups.0.join("cgroup.subtree_control"), "+cpu")?;
+        let groups = Self { folder, _left: None };
+        // The kernel passes nothing on by itself.
+        if !has_cpu(&mount.join(PASSED_ON)).unwrap_or(false) {
+            write(&mount.join(PASSED_ON), "+cpu")?;
+        }
+        write(&groups.folder.join(PASSED_ON), "+cpu")?;
         Ok(groups)
     }
 
-    /// Below the machine's own mount.
+    /// Below the machine's own mount, or below our own group where only that was handed over to us.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn of_machine(name: &str) -> Result<Self, Error> {
-        Self::open(Path::new(MOUNT), name)
+        let mount = Path::new(MOUNT);
+        Self::open(mount, name).or_else(|_| Self::delegated(mount, &sysfs::text(Path::new(OWN_GROUP))?, name))
+    }
+
+    /// Below the group that a process is in, after the process has left it for one below. `own`: as the kernel tells it.
+    fn delegated(mount: &Path, own: &str, name: &str) -> Result<Self, Error> {
+        let path = own.lines().find_map(|line| line.strip_prefix("0::/"));
+        // Outside of our namespace the kernel tells it by `..`.
+        let path = path.filter(|path| !path.is_empty() && !path.split('/').any(|part| part == ".."));
+        let path = path.ok_or_else(|| Error::Absent("a control group of our own".to_owned()))?;
+        let group = mount.join(path);
+        let leaf = group.join(format!("{name}-self"));
+        make(&leaf)?;
+        let left = Left { group, leaf };
+        write(&left.leaf.join(PROCESSES), SELF)?;
+        let mut groups = Self::open(&left.group, name)?;
+        groups._left = Some(left);
+        Ok(groups)
     }
 
     /// A group for an agent.
@@ -59,7 +98,7 @@ impl Groups {
     /// # Errors
     /// [`Error`].
     pub fn add(&self, agent: &str) -> Result<Group, Error> {
-        let group = Group(self.0.join(agent));
+        let group = Group(self.folder.join(agent));
         make(&group.0)?;
         Ok(group)
     }
@@ -68,7 +107,18 @@ impl Groups {
 impl Drop for Groups {
     fn drop(&mut self) {
         // A group that still has members stays: the kernel refuses, and nothing is lost.
-        let _ = fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // A group that others still use below keeps passing the controller on, and its processes stay out of it.
+        let is_back = write(&self.group.join(PASSED_ON), "-cpu")
+            .and_then(|()| write(&self.group.join(PROCESSES), SELF));
+        if is_back.is_ok() {
+            let _ = fs::remove_dir(&self.leaf);
+        }
     }
 }
 
@@ -78,7 +128,7 @@ impl Group {
     /// # Errors
     /// [`Error`].
     pub fn admit(&self, process: u32) -> Result<(), Error> {
-        write(&self.0.join("cgroup.procs"), &process.to_string())
+        write(&self.0.join(PROCESSES), &process.to_string())
     }
 
     /// Lets it have so many thousandths of one processor.
@@ -132,6 +182,11 @@ fn make(folder: &Path) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a list of controllers has that of the processors.
+fn has_cpu(list: &Path) -> Result<bool, Error> {
+    Ok(sysfs::text(list)?.split_whitespace().any(|controller| controller == "cpu"))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

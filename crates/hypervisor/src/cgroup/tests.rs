@@ -24,3 +24,23 @@ fn limits_are_written_where_the_kernel_reads_them() {
     fs::write(mount.path().join("m/a/cpu.stat"), "usage_usec many\n").unwrap();
     assert!(matches!(group.processor_seconds(), Err(Error::Unreadable(_))));
 }
+
+#[test]
+fn a_process_leaves_the_group_that_was_handed_over_to_it_and_comes_back() {
+    let mount = tempfile::tempdir().unwrap();
+    let own = mount.path().join("user/app");
+    fs::create_dir_all(&own).unwrap();
+    fs::write(own.join(CONTROLLERS), "cpu\n").unwrap();
+    let read = |name: &str| fs::read_to_string(own.join(name)).unwrap();
+    let groups = Groups::delegated(mount.path(), "1:name=systemd:/x\n0::/user/app\n", "m").unwrap();
+    assert_eq!((read("m-self/cgroup.procs"), read(PASSED_ON), read("m/cgroup.subtree_control")), {
+        let cpu = || "+cpu".to_owned();
+        (SELF.to_owned(), cpu(), cpu())
+    });
+    drop(groups);
+    assert_eq!((read(PASSED_ON), read(PROCESSES)), ("-cpu".to_owned(), SELF.to_owned()));
+    // In the mount itself there is nothing to leave, and what is no list is none.
+    for own in ["0::/\n", "0::/../x\n", "12:cpu:/x\n", ""] {
+        assert!(matches!(Groups::delegated(mount.path(), own, "m"), Err(Error::Absent(_))));
+    }
+}

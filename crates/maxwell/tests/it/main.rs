@@ -11,6 +11,7 @@ mod dispute;
 mod epochs;
 mod gateway;
 mod generate;
+mod guest;
 mod home;
 mod inspect;
 mod meters;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::program::Stage;
 
-fn agent<'a>(report: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn agent<'a>(report: &'a Value, name: &str) -> &'a Value {
     report["agents"].as_array().unwrap().iter().find(|agent| agent["agent"] == name).unwrap()
 }
 
