@@ -4,6 +4,8 @@
 //! parent ignores its end; only control groups see that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::Error;
@@ -15,6 +17,10 @@ mod tests;
 
 /// Most processes of a machine that are looked at.
 const PROCESSES_MAX: usize = 1 << 17;
+/// Most files that a [`Looker`] keeps open: half of what a process may by default.
+const OPEN_MAX: usize = 512;
+/// Longest line of `/proc/PID/stat`: a name of 64 bytes and 52 numbers.
+const STAT_BYTES_MAX: usize = 2048;
 /// Generations between a process and one that survived it.
 const GENERATIONS_MAX: u32 = 1024;
 
@@ -32,7 +38,10 @@ struct Process {
 
 /// All processes at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Processes(BTreeMap<u32, Process>);
+pub struct Processes {
+    table: BTreeMap<u32, Process>,
+    children: BTreeMap<u32, Vec<u32>>,
+}
 
 impl Processes {
     /// Reads them.
@@ -40,29 +49,75 @@ impl Processes {
     /// # Errors
     /// [`Error`] if procfs can't be read; processes that end meanwhile are left out.
     pub fn read(procfs: &Path) -> Result<Self, Error> {
-        let name = || procfs.display().to_string();
-        let entries = std::fs::read_dir(procfs).map_err(|error| sysfs::of_io(&error, name()))?;
-        let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-        let read = |number: u32| Some((number, read(procfs, number).ok()?));
-        Ok(Self(numbers.take(PROCESSES_MAX).filter_map(read).collect()))
+        Ok(Self::of(
+            numbers(procfs)?.filter_map(|number| Some((number, read(procfs, number).ok()?))).collect(),
+        ))
+    }
+
+    fn of(table: BTreeMap<u32, Process>) -> Self {
+        let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (number, process) in &table {
+            children.entry(process.parent).or_default().push(*number);
+        }
+        Self { table, children }
     }
 
     /// A process and all its descendants.
     #[must_use]
     pub fn below(&self, head: u32) -> BTreeSet<u32> {
-        let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for (number, process) in &self.0 {
-            children.entry(process.parent).or_default().push(*number);
-        }
         let (mut found, mut open) = (BTreeSet::new(), vec![head]);
         while let Some(number) = open.pop() {
             // Numbers come again, so a circle is possible in a torn reading.
-            if self.0.contains_key(&number) && found.insert(number) {
-                open.extend(children.get(&number).into_iter().flatten());
+            if self.table.contains_key(&number) && found.insert(number) {
+                open.extend(self.children.get(&number).into_iter().flatten());
             }
         }
         found
     }
+}
+
+/// Looks at all processes again and again: what it opened stays open, which halves the price of a look.
+#[derive(Debug, Default)]
+pub struct Looker(BTreeMap<u32, File>);
+
+impl Looker {
+    /// As [`Processes::read`].
+    ///
+    /// # Errors
+    /// As [`Processes::read`].
+    pub fn look(&mut self, procfs: &Path) -> Result<Processes, Error> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut table = BTreeMap::new();
+        for number in numbers(procfs)? {
+            // An open file stays that of the process it was opened for, and can't be read when that is gone.
+            let known = before.remove(&number).and_then(|file| Some((at_once(&file)?, file)));
+            let opened = || {
+                let file = File::open(procfs.join(number.to_string()).join("stat")).ok()?;
+                Some((at_once(&file)?, file))
+            };
+            let Some((process, file)) = known.or_else(opened) else { continue };
+            table.insert(number, process);
+            if self.0.len() < OPEN_MAX {
+                self.0.insert(number, file);
+            }
+        }
+        Ok(Processes::of(table))
+    }
+}
+
+/// The numbers of all processes.
+fn numbers(procfs: &Path) -> Result<impl Iterator<Item = u32>, Error> {
+    let entries =
+        std::fs::read_dir(procfs).map_err(|error| sysfs::of_io(&error, procfs.display().to_string()))?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    Ok(numbers.take(PROCESSES_MAX))
+}
+
+/// What an open `/proc/PID/stat` says now.
+fn at_once(file: &File) -> Option<Process> {
+    let mut bytes = [0; STAT_BYTES_MAX];
+    let length = file.read_at(&mut bytes, 0).ok()?;
+    parse(&String::from_utf8_lossy(bytes.get(..length)?))
 }
 
 /// The time of one family.
@@ -108,7 +163,7 @@ impl Family {
 
     /// As [`Self::seconds`], from what was read of all processes just now.
     pub fn seconds_in(&mut self, processes: &Processes) -> f64 {
-        self.count(|number| processes.0.get(&number).copied())
+        self.count(|number| processes.table.get(&number).copied())
     }
 
     fn count(&mut self, read: impl Fn(u32) -> Option<Process>) -> f64 {

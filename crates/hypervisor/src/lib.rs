@@ -12,6 +12,7 @@
 //! | [`features`], [`fingerprint`] | what a window of power looks like, and how much that is worth |
 //! | [`fusion`] | exact evidence and meters as one conclusion |
 //! | [`heat`] | how hot the chassis gets, and what is left |
+//! | [`climate`] | the heat that a live node prices |
 //! | [`store`] | the durable ledger |
 //! | [`node`] | the node's rules, pure: admission, charges, checks, settlement |
 //! | [`desk`], [`wire`] | what agents may say when, the work that they are given, and its lines |
@@ -19,6 +20,7 @@
 //! | [`meters`] | every meter of a machine together, and what they are worth |
 
 pub mod cgroup;
+pub mod climate;
 pub mod desk;
 pub mod energy;
 mod error;

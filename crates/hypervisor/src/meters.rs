@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::sensors::powercap::Zone;
-use crate::sensors::{Counter, Limits, Quality, Quantity, Reading, Step, cpu_time, hwmon, nvml, powercap};
+use crate::sensors::{
+    Counter, Limits, Quality, Quantity, Reading, SECOND_NS, Step, cpu_time, hwmon, nvml, powercap,
+};
 
 #[cfg(test)]
 mod tests;
@@ -95,6 +97,34 @@ pub struct Look {
     pub readings: Vec<Reading>,
     /// What their counters did since the look before.
     pub steps: Vec<SourceStep>,
+}
+
+impl Look {
+    /// Usable readings of a quantity.
+    pub fn of(&self, quantity: Quantity) -> impl Iterator<Item = f64> {
+        let usable = self.readings.iter().filter(|reading| reading.quality.is_usable());
+        usable.filter(move |reading| reading.quantity == quantity).map(|reading| reading.value)
+    }
+
+    /// Watts from counters where there are some, else from power; never both, and nothing twice.
+    #[must_use]
+    pub fn watts(&self) -> Option<f64> {
+        let whole = self.steps.iter().filter(|step| !step.is_part && step.step.until_ns > step.step.from_ns);
+        let counted: Vec<f64> = whole
+            .filter_map(|step| {
+                let seconds = (step.step.until_ns - step.step.from_ns) as f64 / SECOND_NS as f64;
+                Some(step.step.joules? / seconds)
+            })
+            .collect();
+        let watts = if counted.is_empty() { self.of(Quantity::Power).collect() } else { counted };
+        (!watts.is_empty()).then(|| watts.iter().sum())
+    }
+
+    /// What the hottest thermometer shows, in degrees Celsius.
+    #[must_use]
+    pub fn hottest(&self) -> Option<f64> {
+        self.of(Quantity::Temperature).reduce(f64::max)
+    }
 }
 
 impl Meters {

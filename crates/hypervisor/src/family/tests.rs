@@ -21,6 +21,11 @@ fn stat_from(root: &Path, number: u32, parent: u32, name: &str, ticks: [i64; 4],
 /// Looks and reads, in ticks.
 fn ticks(family: &mut Family, root: &Path) -> u64 {
     let processes = Processes::read(root).unwrap();
+    let mut looker = Looker::default();
+    for _ in 0..2 {
+        // The second time from what is open.
+        assert_eq!(looker.look(root).unwrap().table, processes.table);
+    }
     family.look(&processes);
     let seconds = family.seconds_in(&processes);
     assert_eq!(family.seconds(root), seconds, "both ways count the same, once");
@@ -116,4 +121,18 @@ fn broken_lines_and_circles_are_left_out() {
 fn the_kernel_s_own_lines_are_read() {
     let processes = Processes::read(Path::new("/proc")).unwrap();
     assert!(processes.below(std::process::id()).contains(&std::process::id()));
+}
+
+#[test]
+fn an_open_file_is_that_of_the_process_it_was_opened_for() {
+    let root = Path::new("/proc");
+    let mut looker = Looker::default();
+    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let has = |looker: &mut Looker, number| looker.look(root).unwrap().table.contains_key(&number);
+    assert!(has(&mut looker, child.id()));
+    child.kill().unwrap();
+    // Nobody has asked for it yet: it is still there, and so is the time it used.
+    assert!(has(&mut looker, child.id()));
+    child.wait().unwrap();
+    assert!(!has(&mut looker, child.id()) && !looker.0.contains_key(&child.id()));
 }

@@ -69,6 +69,15 @@ pub struct Forecast {
     pub watts_at_limit: f64,
 }
 
+impl Forecast {
+    /// Degrees Celsius after so many seconds at its present power: `T_end + (T_0 - T_end) exp(-t G / C)`.
+    #[must_use]
+    pub fn after(&self, seconds: f64) -> f64 {
+        let time = self.lump.joules_per_degree / self.lump.watts_per_degree;
+        self.settles_at + (self.now - self.settles_at) * (-seconds / time).exp()
+    }
+}
+
 /// Fits a log and looks ahead at the mean power of its last `recent_seconds`.
 ///
 /// # Errors

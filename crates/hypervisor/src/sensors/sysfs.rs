@@ -15,7 +15,8 @@ const ENTRIES_MAX: usize = 4_096;
 pub(crate) fn read_bounded(path: &Path, cap: u64) -> Result<Vec<u8>, Error> {
     let name = || path.display().to_string();
     let file = File::open(path).map_err(|error| of_io(&error, name()))?;
-    let mut bytes = Vec::new();
+    // Room for most files of the kernel, so that one is read in one go.
+    let mut bytes = Vec::with_capacity(1024);
     let read = file.take(cap.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| of_io(&error, name()))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > cap {

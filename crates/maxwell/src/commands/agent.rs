@@ -38,6 +38,9 @@ pub(crate) struct AgentArguments {
     /// Mine beside inference, on so many threads
     #[arg(long, value_name = "THREADS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u16).range(1..=64))]
     mine: Option<u16>,
+    /// Bid as work that can wait: its price rises with the heat of the chassis
+    #[arg(long)]
+    background: bool,
     /// Compute the first answer only, and claim it again and again
     #[arg(long)]
     lie: bool,
@@ -152,7 +155,7 @@ impl Agent<'_> {
             return Ok(());
         }
         let offer = Offer {
-            background: false,
+            background: self.arguments.background,
             bundle: [u64::from(requests).saturating_mul(request_cpu_ms), 0, 0],
             value: request_reward.saturating_mul(u64::from(requests)) / 2,
             tier: WireTier::Audited,

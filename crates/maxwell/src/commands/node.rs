@@ -18,6 +18,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use hypervisor::desk::Desk;
+use hypervisor::meters::{Meters, Roots, roots_below};
 use hypervisor::node::Node;
 use hypervisor::sensors::Quantity;
 use hypervisor::store::Store;
@@ -87,6 +88,9 @@ pub(crate) struct Settings {
     /// Thousandths of a processor that a throttled agent keeps
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
     throttle: u64,
+    /// Look for thermometers and meters below FOLDER/sys and FOLDER/proc instead of at this machine
+    #[arg(long, value_name = "FOLDER")]
+    root: Option<PathBuf>,
     /// No control groups: account by process and throttle by signal
     #[arg(long)]
     no_cgroups: bool,
@@ -187,7 +191,9 @@ pub(crate) fn run(arguments: &NodeArguments, shell: &Shell) -> anyhow::Result<Fi
     shell.terminal.note(terms.line(&profile, groups.is_some()));
     let checker = checks::start(engine, sender.clone());
     stop_at_signal(sender);
-    let mut daemon = Daemon::new(desk, store, agents, checker, began, shell.terminal);
+    let roots = settings.root.as_deref().map_or_else(Roots::default, roots_below);
+    let chassis = (Meters::open(roots), terms.climate());
+    let mut daemon = Daemon::new(desk, store, agents, checker, chassis, began, shell.terminal);
     daemon.run(&receiver, settings.epochs, terms.plan.epoch_ns)?;
     Ok(report::finished(&daemon, &profile, groups.is_some()))
 }

@@ -123,6 +123,27 @@ fn a_socket_is_for_its_own_agent_and_refuses_nonsense() {
 }
 
 #[test]
+fn a_hot_chassis_prices_out_what_can_wait() {
+    let stage = Stage::new();
+    let model = stage.tiny();
+    let root = stage.path("root/sys/class/hwmon/hwmon0");
+    std::fs::create_dir_all(&root).unwrap();
+    let root_argument = stage.argument("root");
+    let tokens = |degrees: &str, data: &str| {
+        std::fs::write(root.join("temp1_input"), degrees).unwrap();
+        let mut arguments =
+            vec!["node", "-m", &model, "--epochs", "3", "--epoch-seconds", "1", "--data", data];
+        arguments.extend(["--agent", "alice", "--agent", "dora=maxwell agent --background"]);
+        arguments.extend(["--root", &root_argument, "--json"]);
+        let report = stage.run(&arguments).expect(0).json();
+        assert_eq!(report["priced_celsius"].as_f64().unwrap() * 1e3, degrees.parse::<f64>().unwrap());
+        ["alice", "dora"].map(|name| agent(&report, name)["paid_tokens"].as_u64().unwrap() > 0)
+    };
+    assert_eq!(tokens("94000", "hot"), [true, false]);
+    assert_eq!(tokens("60000", "cool"), [true, true]);
+}
+
+#[test]
 fn arguments_that_make_no_sense() {
     let stage = Stage::new();
     let model = stage.tiny();

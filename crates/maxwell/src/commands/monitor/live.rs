@@ -97,33 +97,15 @@ async fn watch(arguments: &MonitorArguments, shell: &Shell) -> anyhow::Result<Fi
     Ok(Finished { exit: Exit::Ok, json, text })
 }
 
-/// Watts from counters where there are some, else from power; never both.
+/// From one look and the one before.
 fn tick(look: &Look, before: &mut Option<(f64, u64)>, at_ns: u64) -> Tick {
-    let whole = look.steps.iter().filter(|step| !step.is_part && step.step.until_ns > step.step.from_ns);
-    let counted: Vec<f64> = whole
-        .filter_map(|step| {
-            let seconds = (step.step.until_ns - step.step.from_ns) as f64 / SECOND_NS as f64;
-            Some(step.step.joules? / seconds)
-        })
-        .collect();
-    let of = |quantity: Quantity| {
-        look.readings
-            .iter()
-            .filter(move |reading| reading.quantity == quantity && reading.quality.is_usable())
-    };
-    let sampled: Vec<f64> = of(Quantity::Power).map(|reading| reading.value).collect();
-    let watts = if counted.is_empty() { sampled } else { counted };
-    let seconds = of(Quantity::CpuTime).map(|reading| reading.value).next();
+    let seconds = look.of(Quantity::CpuTime).next();
     let processors = seconds.zip(*before).and_then(|(now, (then, since))| {
         let elapsed = at_ns.checked_sub(since).filter(|elapsed| *elapsed > 0)?;
         Some((now - then).max(0.0) / (elapsed as f64 / SECOND_NS as f64))
     });
     *before = seconds.map(|seconds| (seconds, at_ns));
-    Tick {
-        watts: (!watts.is_empty()).then(|| watts.iter().sum()),
-        processors,
-        celsius: of(Quantity::Temperature).map(|reading| reading.value).reduce(f64::max),
-    }
+    Tick { watts: look.watts(), processors, celsius: look.hottest() }
 }
 
 fn line(at_ns: u64, tick: Tick) -> String {

@@ -7,19 +7,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use hypervisor::desk::{Air, Check, Desk, Todo, Window};
-use hypervisor::family::Processes;
-use hypervisor::meters::{Meters, Roots};
+use hypervisor::climate::Climate;
+use hypervisor::desk::{Check, Desk, Todo, Window};
+use hypervisor::family::Looker;
+use hypervisor::meters::Meters;
 use hypervisor::node::{Admission, Checked, Order, Stopped};
-use hypervisor::sensors::Quantity;
 use hypervisor::store::{BATCH_MAX, Store};
 use hypervisor::unexplained::Alarm;
 use hypervisor::wire::{Event, line, saying};
 use market::auction::BidId;
 use market::ledger::{AgentId, Entry};
 
-use super::processes::{AgentProcess, end_strays};
-use super::terms::TARGET_MK;
+use super::processes::{AgentProcess, PROCFS, end_strays};
 use crate::output::Terminal;
 
 /// How often meters are read.
@@ -28,8 +27,6 @@ const TICK: Duration = Duration::from_millis(100);
 const LOOK_TICKS: u64 = 5;
 /// Epochs that what runs at the end still gets.
 const LAST_EPOCHS: u64 = 3;
-/// Where a chassis throttles and where it idles, in thousandths of a degree: the range of its headroom.
-const HEADROOM_MK: (i64, i64) = (40_000, 95_000);
 
 /// What comes to the thread that decides.
 #[derive(Debug)]
@@ -74,6 +71,8 @@ pub(super) struct Daemon {
     outboxes: BTreeMap<AgentId, (u64, SyncSender<Vec<u8>>)>,
     checker: Sender<Check>,
     meters: Meters,
+    pub(super) climate: Climate,
+    looker: Looker,
     began: Instant,
     ticks: u64,
     pub(super) counts: Counts,
@@ -86,16 +85,20 @@ impl Daemon {
         store: Store,
         agents: BTreeMap<AgentId, AgentProcess>,
         checker: Sender<Check>,
+        chassis: (Meters, Climate),
         began: Instant,
         terminal: Terminal,
     ) -> Self {
+        let (meters, climate) = chassis;
         Self {
             desk,
             store,
             agents,
             outboxes: BTreeMap::new(),
             checker,
-            meters: Meters::open(Roots::default()),
+            meters,
+            climate,
+            looker: Looker::default(),
             began,
             ticks: 0,
             counts: Counts::default(),
@@ -136,7 +139,7 @@ impl Daemon {
         for agent in self.agents.values_mut() {
             agent.end();
         }
-        if let Ok(processes) = Processes::read(Path::new("/proc")) {
+        if let Ok(processes) = self.looker.look(Path::new(PROCFS)) {
             end_strays(&processes, self.agents.values());
         }
         self.counts.seconds = self.began.elapsed().as_secs_f64();
@@ -203,7 +206,7 @@ impl Daemon {
         let now_ns = since(&self.began);
         // Reading all of them is most of what a node costs: at each tick only those that must be kept to a limit are read.
         let is_whole = self.ticks.is_multiple_of(LOOK_TICKS) || now_ns >= self.desk.ends_ns();
-        if is_whole && let Ok(processes) = Processes::read(Path::new("/proc")) {
+        if is_whole && let Ok(processes) = self.looker.look(Path::new(PROCFS)) {
             for (id, agent) in &mut self.agents {
                 agent.look(&processes);
                 if agent.has_just_ended() {
@@ -221,25 +224,9 @@ impl Daemon {
             used.insert(*id, agent.last_used());
             agent.govern(now_ns);
         }
-        let air = self.air(now_ns);
-        let todo = self.desk.tick(now_ns, &used, air)?;
+        self.climate.see(&self.meters.look(now_ns), now_ns);
+        let todo = self.desk.tick(now_ns, &used, self.climate.air())?;
         self.carry_out(todo)
-    }
-
-    /// The hottest thermometer; without one prices are those at the target.
-    fn air(&mut self, now_ns: u64) -> Air {
-        let readings = self.meters.look(now_ns).readings;
-        let degrees = readings
-            .iter()
-            .filter(|reading| reading.quantity == Quantity::Temperature && reading.quality.is_usable());
-        let hottest = degrees.map(|reading| (reading.value * 1e3) as i64).max();
-        let (cool, hot) = HEADROOM_MK;
-        let headroom =
-            hottest.map_or(1_000_000, |mk| ((hot - mk) * 1_000_000 / (hot - cool)).clamp(0, 1_000_000));
-        Air {
-            temperature_mk: hottest.unwrap_or(TARGET_MK),
-            headroom_ppm: u32::try_from(headroom).unwrap_or(0),
-        }
     }
 
     fn carry_out(&mut self, todo: Todo) -> anyhow::Result<()> {

@@ -15,7 +15,8 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, set_child_subreaper, wai
 use super::{MODEL_VARIABLE, SOCKET_VARIABLE, Tenant};
 use crate::commands::keep::signal;
 
-const PROCFS: &str = "/proc";
+/// Where the kernel tells of processes.
+pub(super) const PROCFS: &str = "/proc";
 /// Looks for new members while a family is stopped.
 const ROUNDS: u32 = 4;
 

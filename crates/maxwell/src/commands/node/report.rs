@@ -61,6 +61,9 @@ pub(super) fn finished(daemon: &Daemon, profile: &Profile, has_groups: bool) -> 
         "check_seconds": counts.check_seconds,
         "metered_by": if has_groups { "control groups" } else { "processes" },
         "quantity": profile.quantity.unit(),
+        "priced_celsius": daemon.climate.air().temperature_mk as f64 / 1e3,
+        "headroom": f64::from(daemon.climate.air().headroom_ppm) / 1e6,
+        "settles_at_celsius": daemon.climate.forecast().map(|forecast| forecast.settles_at),
         "profile": profile,
     });
     Finished { exit: Exit::Ok, json, text }

@@ -1,6 +1,7 @@
 //! What the node sells and for how much, in proportion to what a request of the model costs here.
 
 use anyhow::Context;
+use hypervisor::climate::Climate;
 use hypervisor::desk::Plan;
 use hypervisor::thermo::Profile;
 use hypervisor::wire::Sampling;
@@ -38,8 +39,10 @@ const UNEXPLAINED_FACTOR: f64 = 2.0;
 /// Bytes of the bus in an epoch: there is none to share here.
 const BUS_BYTES: u64 = 1 << 40;
 /// Where heat is at its base price: also what is assumed where there is no thermometer.
-pub(super) const TARGET_MK: i64 = 70_000;
+const TARGET_MK: i64 = 70_000;
 const TAU_MK: u32 = 8_000;
+/// Degrees Celsius at which a processor throttles that does not say where it does.
+const LIMIT: f64 = 95.0;
 
 /// What a request is.
 #[derive(Clone, Debug)]
@@ -138,6 +141,11 @@ impl Terms {
         };
         let uj = (settings.cpu_seconds.max(0.0) * 1e6) as u64;
         Ok(Self { node, plan, payment: (job.saturating_mul(settings.credits), uj) })
+    }
+
+    /// The heat that its prices follow.
+    pub(super) fn climate(&self) -> Climate {
+        Climate::new(LIMIT, self.plan.epoch_ns as f64 / 1e9, TARGET_MK)
     }
 
     /// For people.
