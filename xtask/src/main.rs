@@ -6,7 +6,7 @@
 //! | `cargo xtask tidy` | checks of the tree that the compiler does not make, see [`tidy`] |
 //! | `cargo xtask test` | tidy, then every test of the workspace |
 //! | `cargo xtask ci` | format, lints, then `cargo xtask test` |
-//! | `cargo xtask ci --portable` | the same, then the engine's tests as on a processor without wide vectors |
+//! | `cargo xtask ci --portable` | the same, then the engine's tests as on a processor without wide vectors, and a guest's |
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its terminal")]
 
 use std::env;

@@ -51,7 +51,7 @@ fn skip(reason: &str) -> Option<Tools> {
 
 /// A file system in memory: the binary and its libraries, a shell, a model, and what runs at the start.
 fn root(tools: &Tools, folder: &Path, model: &str, script: &str) {
-    for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "home"] {
+    for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "data"] {
         fs::create_dir_all(folder.join(name)).unwrap();
     }
     let binary = env!("CARGO_BIN_EXE_maxwell");
@@ -104,19 +104,19 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t cgroup2 cgroup /sys/fs/cgroup
-export PATH=/bin HOME=/home MAXWELL_HOME=/home/maxwell
+export PATH=/bin HOME=/data MAXWELL_HOME=/data/maxwell
 node() { maxwell node -m /tiny.gguf --epoch-seconds 4 --json "$@"; }
-node --data /home/node --epochs 7 --cpu-seconds 12 --agent alice --agent "bob=maxwell agent --mine 2" \
+node --data /data/node --epochs 7 --cpu-seconds 12 --agent alice --agent "bob=maxwell agent --mine 2" \
     --agent "eve=while :; do :; done" \
     --agent "dan=trap '' CHLD; while :; do timeout 0.3 sh -c 'while :; do :; done' & sleep 1; done" > /tmp/root
 cd /sys/fs/cgroup
 ls > /tmp/left
-echo root:x:0:0::/home:/bin/sh > /etc/passwd
-echo user:x:1000:1000::/home:/bin/sh >> /etc/passwd
+echo root:x:0:0::/data:/bin/sh > /etc/passwd
+echo user:x:1000:1000::/data:/bin/sh >> /etc/passwd
 mkdir user
-chown -R user user /home
+chown -R user user /data
 cat > /user.sh << 'END'
-exec maxwell node -m /tiny.gguf --epoch-seconds 4 --json --data /home/user --epochs 6 \
+exec maxwell node -m /tiny.gguf --epoch-seconds 4 --json --data /data/user --epochs 6 \
     --agent alice --agent "carol=maxwell agent --mine 2"
 END
 sh -c 'echo $$ > user/cgroup.procs; exec su user -c "exec sh /user.sh"' > /tmp/user

@@ -1,8 +1,10 @@
 //! Meters, logs and the simulated market, as people use them.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::program::Stage;
+use crate::program::{Stage, run};
 
 /// 60 W for a minute, then 300 to 302 W that never repeat: a log of one sample a second.
 fn log() -> String {
@@ -31,6 +33,71 @@ fn doctor_names_meters_and_remedies() {
     let empty = stage.argument("cwd");
     let ran = stage.run(&["doctor", "--root", &empty]).expect(4);
     assert!(ran.stdout.contains("every energy check is undecided"), "{ran:?}");
+}
+
+/// A library that stands for NVIDIA's, compiled here; without a C compiler there is none.
+fn nvml(stage: &Stage) -> Option<PathBuf> {
+    let folder = stage.path("nvml");
+    fs::create_dir(&folder).unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nvml/fake.c");
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+        .arg(folder.join("libnvidia-ml.so.1"));
+    match compiler.arg(source).status() {
+        Ok(status) => {
+            assert!(status.success());
+            Some(folder)
+        }
+        Err(_) => skip(),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "whoever runs the tests should see that some were left out")]
+fn skip() -> Option<PathBuf> {
+    println!("SKIPPED: no cc compiles the library that stands for NVML");
+    None
+}
+
+#[test]
+fn accelerators_are_read_through_nvml_and_a_lost_one_is_told() {
+    let stage = Stage::new();
+    let Some(library) = nvml(&stage) else { return };
+    let with_library = |arguments: &[&str]| {
+        run(stage.command(&stage.home()).env("LD_LIBRARY_PATH", &library).args(arguments)).expect(0).json()
+    };
+    let doctor = with_library(&["doctor", "--json"]);
+    assert_eq!(doctor["evidence_level"], "energy-counter");
+    let kind = doctor["meters"].as_array().unwrap().iter().find(|kind| kind["name"] == "NVML").unwrap();
+    let of = |source: &str| {
+        let readings = kind["readings"].as_array().unwrap();
+        let found = readings.iter().find(|reading| reading["source"] == format!("nvml/{source}"));
+        found.map(|reading| {
+            (reading["value"].as_f64().unwrap(), reading["quality"].as_str().unwrap().to_owned())
+        })
+    };
+    let good = |value: f64| Some((value, "Good".to_owned()));
+    let expected = [
+        ("0/power", 250.0),
+        ("0/temperature", 61.0),
+        ("0/clock", 1.41e9),
+        ("0/busy", 0.87),
+        ("0/process/4242", 0.8),
+        ("0/bus_sent", 3000.0 * 1024.0),
+        ("0/bus_got", 3001.0 * 1024.0),
+    ];
+    for (source, value) in expected {
+        assert_eq!(of(source), good(value), "{source}: {kind:#}");
+    }
+    assert_eq!(of("1/power"), Some((0.0, "Vanished".to_owned())));
+    assert_eq!(of("1/busy"), None, "it has no such counter");
+    // The counter's joules, not the power beside it as well.
+    let monitor = with_library(&["monitor", "--seconds", "2", "--record", "r.csv", "--json"]);
+    assert!(monitor["samples"].as_u64().unwrap() > 2, "{monitor}");
+    let recorded = fs::read_to_string(stage.path("cwd/r.csv")).unwrap();
+    let watts: Vec<f64> =
+        recorded.lines().skip(1).filter_map(|line| line.split(',').nth(1)?.parse().ok()).collect();
+    assert!(watts.iter().all(|watts| (watts - 250.0).abs() < 25.0), "{recorded}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use hypervisor::desk::{Check, Desk, Todo, Window};
 use hypervisor::family::Looker;
 use hypervisor::meters::Meters;
 use hypervisor::node::{Admission, Checked, Order, Stopped};
+use hypervisor::sensors::cpu_time;
 use hypervisor::store::{BATCH_MAX, Store};
 use hypervisor::unexplained::Alarm;
 use hypervisor::wire::{Event, line, saying};
@@ -61,6 +62,13 @@ pub(super) struct Counts {
     pub(super) checks: u64,
     pub(super) check_seconds: f64,
     pub(super) seconds: f64,
+    /// Processor seconds of the node itself in this time, its checks among them; none where they can't be read.
+    pub(super) own_seconds: Option<f64>,
+}
+
+/// Processor seconds of this process until now.
+fn own_seconds() -> Option<f64> {
+    cpu_time::of_process(Path::new(PROCFS), std::process::id()).ok()
 }
 
 /// The daemon.
@@ -113,6 +121,7 @@ impl Daemon {
         epochs: Option<u64>,
         epoch_ns: u64,
     ) -> anyhow::Result<()> {
+        let own_before = own_seconds();
         let mut closes_ns = None;
         let mut next = Instant::now() + TICK;
         loop {
@@ -136,13 +145,14 @@ impl Daemon {
                 }
             }
         }
+        self.counts.seconds = self.began.elapsed().as_secs_f64();
+        self.counts.own_seconds = own_seconds().zip(own_before).map(|(after, before)| after - before);
         for agent in self.agents.values_mut() {
             agent.end();
         }
         if let Ok(processes) = self.looker.look(Path::new(PROCFS)) {
             end_strays(&processes, self.agents.values());
         }
-        self.counts.seconds = self.began.elapsed().as_secs_f64();
         Ok(())
     }
 

@@ -57,6 +57,7 @@ pub(super) fn finished(daemon: &Daemon, profile: &Profile, has_groups: bool) -> 
         "agents": rows.iter().map(row_json).collect::<Vec<_>>(),
         "epochs": counts.epochs,
         "seconds": counts.seconds,
+        "own_cpu_seconds": counts.own_seconds,
         "checks": counts.checks,
         "check_seconds": counts.check_seconds,
         "metered_by": if has_groups { "control groups" } else { "processes" },
