@@ -244,15 +244,14 @@ struct Sampled {
 /// the logits before the repetition penalty.
 pub fn choose(
     sampler: &TokenSampler,
-    logits: &mut [i64],
+    logits: &[i64],
     settings: &SamplingSettings,
     seen: &BTreeSet<u32>,
     draw: u64,
     top: Option<u8>,
 ) -> (u32, Option<TokenLogprobs>) {
-    let before = top.map(|top| (top, logits.to_vec()));
     let token = sampler.sample(logits, settings, seen, draw);
-    (token, before.map(|(top, logits)| sampler.logprobs(&logits, token, top)))
+    (token, top.map(|top| sampler.logprobs(logits, token, top)))
 }
 
 /// Whether, and why, an output ends after its `outputs`-th token. The one rule for generating and checking:

@@ -7,6 +7,9 @@ use protocol::logprobs::TokenLogprobs;
 use protocol::settings::SamplingSettings;
 use std::collections::BTreeSet;
 
+/// The repetition penalty that changes nothing, in thousandths.
+const NO_PENALTY: u32 = 1000;
+
 /// Chooses tokens for one model.
 #[derive(Clone, Debug)]
 pub struct TokenSampler {
@@ -21,18 +24,24 @@ impl TokenSampler {
         Self { table: exp_sampler(), exponent }
     }
 
-    /// The next token's id. `logits` are changed by the repetition penalty; take the fingerprint before.
-    ///
-    /// `seen` are the ids of prompt and output so far, `draw` the number of this (seed, position).
+    /// The next token's id. `seen` are the ids of prompt and output so far, `draw` the number of this (seed, position).
     #[must_use]
     pub fn sample(
         &self,
-        logits: &mut [i64],
+        logits: &[i64],
         settings: &SamplingSettings,
         seen: &BTreeSet<u32>,
         draw: u64,
     ) -> u32 {
-        penalize(logits, settings.repetition_penalty_milli, seen);
+        if settings.repetition_penalty_milli != NO_PENALTY && !seen.is_empty() {
+            let mut penalized = logits.to_vec();
+            penalize(&mut penalized, settings.repetition_penalty_milli, seen);
+            return self.sample_from(&penalized, settings, draw);
+        }
+        self.sample_from(logits, settings, draw)
+    }
+
+    fn sample_from(&self, logits: &[i64], settings: &SamplingSettings, draw: u64) -> u32 {
         let max = logits.iter().copied().max().unwrap_or(0);
         if settings.temperature_milli == 0 {
             let best = logits.iter().position(|l| *l == max).unwrap_or(0);

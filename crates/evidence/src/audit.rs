@@ -221,7 +221,6 @@ impl<'a, F: CheckField> Auditor<'a, F> {
             return self.ends.add((self.next, self.at(self.next, 0, TraceFault::Length)));
         }
         let mut heads = std::mem::take(&mut self.heads);
-        heads.iter_mut().flatten().for_each(|head| head.draw(trace.count));
         let blocks = self.model.tensors.blocks.len();
         // What enters and what leaves each block is in the trace, so blocks do not wait for each other.
         let parts = heads.iter_mut().map(Some).chain([None]).enumerate();
@@ -262,14 +261,15 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         let mut rows = Vec::with_capacity(trace.count);
         for position in self.next..self.next + trace.count {
             let token = self.token(block, trace, position);
-            let entered = if block == 0 {
+            let row = if block == 0 {
                 let (scale, stream) = (self.model.recipe.embedding_scale, self.model.formats.residual);
-                Ok(embedding(&self.model.tensors.embedding, self.feed.ids[position], stream, scale))
+                let x = embedding(&self.model.tensors.embedding, self.feed.ids[position], stream, scale);
+                let row = Row::new(position, x.into_iter().map(|v| v as i32).collect());
+                token.residual(&row).map(|()| row)
             } else {
-                token.entering()
+                token.entering().map(|x| Row::new(position, x))
             };
-            let row = entered.map(|x| Row::new(position, x.into_iter().map(|v| v as i32).collect()));
-            match row.and_then(|row| token.residual(&row).map(|()| row)) {
+            match row {
                 Ok(row) => rows.push(row),
                 Err(stop) => {
                     ends.add(stop);
@@ -283,6 +283,8 @@ impl<'a, F: CheckField> Auditor<'a, F> {
     /// The first position at which a block is wrong: from what enters it to what leaves it.
     fn audit_block(&self, block: usize, heads: &mut [HeadState<F>], trace: &ChunkTrace) -> Option<Stop> {
         let mut ends = Ends::default();
+        let window = self.rules.blocks[block].window;
+        heads.iter_mut().for_each(|head| head.draw(trace.count, window));
         let mut rows = self.entering(block, trace, &mut ends);
         let states = &*heads;
         let project = |row: &mut Row<F>| self.token(block, trace, row.position).project(row, states).err();
@@ -318,7 +320,7 @@ impl<'a, F: CheckField> Auditor<'a, F> {
         let audit = |row: &Row<F>| {
             let token = self.token(block, trace, row.position);
             let logits = token.logits(row, row.position >= self.logits_from)?;
-            Ok(logits.map(|logits| computed_at(&self.feed, self.sampler, row.position, &mut logits.to_vec())))
+            Ok(logits.map(|logits| computed_at(&self.feed, self.sampler, row.position, logits)))
         };
         let results: Vec<Result<_, Stop>> = rows.par_iter().map(audit).collect();
         let mut computed = Vec::new();

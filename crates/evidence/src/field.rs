@@ -34,9 +34,10 @@ pub trait CheckField: Copy + Debug + Send + Sync + 'static {
     fn subtract(a: Self::Element, b: Self::Element) -> Self::Element;
     /// a * value, |value| < 2^62.
     fn scale(a: Self::Element, value: i64) -> Self::Element;
-    /// `sum_i coefficients[i] * values[i]`, |values| < 2^62, over the shorter of both.
-    fn dot(coefficients: &[Self::Element], values: &[i64]) -> Self::Element;
-    /// As [`Self::dot`], for 32-bit values.
+    /// `sum_i coefficients[i] * values[i]` over the shorter of both, and the or of the values' magnitudes: a sum of
+    /// values that reach 2^62 has no meaning.
+    fn dot(coefficients: &[Self::Element], values: &[i64]) -> (Self::Element, u64);
+    /// The sum alone, of 32-bit values.
     fn dot_narrow(coefficients: &[Self::Element], values: &[i32]) -> Self::Element;
     /// `sum_r coefficients[r] * rows[r][c]` for all c, |rows| < 2^31, fewer than 2^24 rows. `row(r, out)` replaces `out`.
     fn combine_rows(

@@ -267,7 +267,7 @@ pub(crate) fn computed_at(
     feed: &Feed<'_>,
     sampler: &TokenSampler,
     position: usize,
-    logits: &mut [i64],
+    logits: &[i64],
 ) -> Computed {
     let fingerprint = feed.fingerprinter.fingerprint(logits);
     let draw = draw_u64(&feed.seed, position as u64 + 1);

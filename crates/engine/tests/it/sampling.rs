@@ -30,14 +30,14 @@ fn settings() -> impl Strategy<Value = SamplingSettings> {
 proptest! {
     #[test]
     fn sampler_equals_its_meaning(
-        mut logits in prop::collection::vec(-(1_i64 << 36)..1 << 36, 1..300),
+        logits in prop::collection::vec(-(1_i64 << 36)..1 << 36, 1..300),
         settings in settings(),
         draw in any::<u64>(),
         exponent in 20..34_i32,
         seen in prop::collection::btree_set(0..300_u32, 0..20),
     ) {
         let expected = sample(&logits, exponent, &settings, &seen, draw, &exp_sampler());
-        let found = TokenSampler::new(exponent).sample(&mut logits, &settings, &seen, draw);
+        let found = TokenSampler::new(exponent).sample(&logits, &settings, &seen, draw);
         prop_assert_eq!(found, expected);
     }
 
@@ -58,7 +58,7 @@ proptest! {
 fn draws_follow_the_distribution() {
     let exponent = 30;
     let real = [0.0_f64, 1.0, -1.0, 2.5, 2.5, -4.0, 0.3];
-    let mut logits: Vec<i64> = real.iter().map(|l| (l * f64::from(1 << exponent)).round() as i64).collect();
+    let logits: Vec<i64> = real.iter().map(|l| (l * f64::from(1 << exponent)).round() as i64).collect();
     let mut settings = SamplingSettings::greedy();
     settings.temperature_milli = 1300;
     let sampler = TokenSampler::new(exponent);
@@ -67,7 +67,7 @@ fn draws_follow_the_distribution() {
     let mut counts = [0_u32; 7];
     for position in 0..draws {
         let draw = protocol::seed::draw_u64(&seed, position);
-        counts[sampler.sample(&mut logits, &settings, &BTreeSet::new(), draw) as usize] += 1;
+        counts[sampler.sample(&logits, &settings, &BTreeSet::new(), draw) as usize] += 1;
     }
     let total: f64 = real.iter().map(|l| (l / 1.3).exp()).sum();
     let chi_square: f64 = real

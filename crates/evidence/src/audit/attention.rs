@@ -2,6 +2,7 @@
 //! Never holds a key, and never looks past a position.
 
 use model::import::ModelConfig;
+use model::ops::attention::first_key;
 use model::ops::softmax::distance;
 
 use crate::field::{CheckField, draw_many};
@@ -16,8 +17,10 @@ pub(super) struct HeadState<F: CheckField> {
     pub(super) value_coefficients: Vec<F::Element>,
     /// c, one per position.
     key_coefficients: Vec<F::Element>,
-    /// (position + 1, head_dim): sums of `c_s k_s` over the positions before.
+    /// (position + 1 - kept_from, head_dim): sums of `c_s k_s` over the positions before.
     key_sums: Vec<F::Element>,
+    /// The first position whose sums are kept: nothing that follows sees keys before it, or it sees all of them.
+    kept_from: usize,
     /// `<rho, v_s>`, one per position.
     value_sums: Vec<F::Element>,
 }
@@ -49,13 +52,19 @@ impl<F: CheckField> HeadState<F> {
             stream,
             key_coefficients: Vec::new(),
             key_sums: vec![F::Element::default(); dim],
+            kept_from: 0,
             value_sums: Vec::new(),
         }
     }
 
-    /// Draws the coefficients of so many positions more.
-    pub(super) fn draw(&mut self, count: usize) {
+    /// Draws the coefficients of so many positions more, and forgets the sums that none of these needs.
+    pub(super) fn draw(&mut self, count: usize, window: Option<u32>) {
+        let next = self.key_coefficients.len();
         self.key_coefficients.extend(draw_many::<F>(&mut self.stream, count));
+        let first = if window.is_some() { first_key(next, window) } else { next };
+        let unused = (first - self.kept_from) * self.value_coefficients.len();
+        self.key_sums.drain(..unused);
+        self.kept_from = first;
     }
 
     /// What a key and a value at a position add.
@@ -76,19 +85,26 @@ impl<F: CheckField> HeadState<F> {
         self.value_sums.push(part.value_sum);
     }
 
-    /// `sum_s c_s S_s = <q, sum_s c_s k_s>` over the keys.
-    pub(super) fn scores_fit(&self, seen: Seen<'_>) -> bool {
+    /// Whether `sum_s c_s S_s = <q, sum_s c_s k_s>` over the keys, all below 2^`bits`.
+    pub(super) fn scores_fit(&self, seen: Seen<'_>, bits: u32) -> bool {
         let (first, end) = seen.keys;
-        let sums = |position: usize| &self.key_sums[position * seen.query.len()..][..seen.query.len()];
-        let keys: Vec<F::Element> =
-            sums(end).iter().zip(sums(first)).map(|(end, first)| F::subtract(*end, *first)).collect();
-        F::dot(&self.key_coefficients[first..end], seen.scores) == F::dot_narrow(&keys, seen.query)
+        let sums = |position: usize| {
+            &self.key_sums[(position - self.kept_from) * seen.query.len()..][..seen.query.len()]
+        };
+        let expected = if first == 0 {
+            F::dot_narrow(sums(end), seen.query)
+        } else {
+            F::subtract(F::dot_narrow(sums(end), seen.query), F::dot_narrow(sums(first), seen.query))
+        };
+        let (found, magnitudes) = F::dot(&self.key_coefficients[first..end], seen.scores);
+        magnitudes >> bits.min(63) == 0 && found == expected
     }
 
-    /// `<rho, N> = sum_s E_s <rho, v_s>` over the keys.
-    pub(super) fn weighted_fit(&self, seen: Seen<'_>, weights: &[i32]) -> bool {
-        let sums = &self.value_sums[seen.keys.0..seen.keys.1];
-        F::dot(&self.value_coefficients, seen.weighted) == F::dot_narrow(sums, weights)
+    /// Whether `<rho, N> = sum_s E_s <rho, v_s>` over the keys, all below 2^`bits`.
+    pub(super) fn weighted_fit(&self, seen: Seen<'_>, weights: &[i32], bits: u32) -> bool {
+        let (found, magnitudes) = F::dot(&self.value_coefficients, seen.weighted);
+        magnitudes >> bits.min(63) == 0
+            && found == F::dot_narrow(&self.value_sums[seen.keys.0..seen.keys.1], weights)
     }
 }
 

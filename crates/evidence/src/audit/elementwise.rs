@@ -1,6 +1,8 @@
 //! Everything between two products, redone for one position: biases, norms, rotations, softmax, division, gate,
 //! residual. A row that leaves its range is cleared, as the engine clears it. Never multiplies a matrix.
 
+use std::borrow::Cow;
+
 use engine::ops::attention::divide;
 use engine::ops::hadamard::gated_product;
 use engine::ops::requantize::requantize;
@@ -55,7 +57,7 @@ impl Rules {
         let mut is_raw_in_range = true;
         if let Some((shift, norm)) = &rules.norm {
             is_raw_in_range = requantize(&acc, *shift, ACTIVATION_LIMIT_BITS, &mut out);
-            for (acc, raw) in acc.chunks_exact_mut(dim).zip(out.chunks_exact(dim)) {
+            for (acc, raw) in acc.to_mut().chunks_exact_mut(dim).zip(out.chunks_exact(dim)) {
                 norm.apply(raw, acc, |v| v);
             }
         }
@@ -123,10 +125,10 @@ fn add(x: &mut [i32], acc: &[i64], shift: i32, post: Option<&Norm>) -> bool {
     residual::add(x, &normed, 0) && is_raw_in_range
 }
 
-fn with_bias(acc: &[i64], bias: Option<&[i64]>) -> Vec<i64> {
+fn with_bias<'a>(acc: &'a [i64], bias: Option<&[i64]>) -> Cow<'a, [i64]> {
     match bias {
         Some(bias) => acc.iter().zip(bias).map(|(acc, bias)| acc + bias).collect(),
-        None => acc.to_vec(),
+        None => Cow::Borrowed(acc),
     }
 }
 

@@ -103,10 +103,10 @@ impl<F: CheckField> TokenAudit<'_, F> {
     }
 
     /// The residual stream that enters the block, as the trace says.
-    pub(super) fn entering(&self) -> Result<Vec<i64>, Stop> {
+    pub(super) fn entering(&self) -> Result<Vec<i32>, Stop> {
         let found = self.row(TraceOperation::Residual)?;
         self.bound(TraceOperation::Residual, found, RESIDUAL_LIMIT_BITS)?;
-        Ok(found.to_vec())
+        Ok(found.iter().map(|v| *v as i32).collect())
     }
 
     /// Whether it is what the block before gave.
@@ -123,7 +123,6 @@ impl<F: CheckField> TokenAudit<'_, F> {
         let keys = keys_of(rules, self.position);
         let count = keys.1 - keys.0;
         let scores = self.row(TraceOperation::Scores)?;
-        self.bound(TraceOperation::Scores, scores, score_bits(config))?;
         let weighted = self.row(TraceOperation::Weighted)?;
         let table = self.rules.softmax(count);
         let mut weights = Vec::with_capacity(count);
@@ -135,15 +134,14 @@ impl<F: CheckField> TokenAudit<'_, F> {
             weighted: &weighted[head * dim..][..dim],
         };
         // All scores first: a place of the trace counts before those behind it.
-        if !(0..heads).all(|head| states[head / group].scores_fit(seen(head))) {
-            return Err(self.fault(TraceOperation::Scores, TraceFault::Product));
+        if !(0..heads).all(|head| states[head / group].scores_fit(seen(head), score_bits(config))) {
+            return Err(self.unfit(TraceOperation::Scores, scores, score_bits(config)));
         }
-        self.bound(TraceOperation::Weighted, weighted, weighted_bits(config))?;
         for (head, out) in out.chunks_exact_mut(dim).enumerate() {
             let seen = seen(head);
             let sum = softmax(seen.scores, rules.score_shift, table, &mut weights);
-            if !states[head / group].weighted_fit(seen, &weights) {
-                return Err(self.fault(TraceOperation::Weighted, TraceFault::Product));
+            if !states[head / group].weighted_fit(seen, &weights, weighted_bits(config)) {
+                return Err(self.unfit(TraceOperation::Weighted, weighted, weighted_bits(config)));
             }
             quotients(seen.weighted, sum, out);
         }
@@ -164,9 +162,10 @@ impl<F: CheckField> TokenAudit<'_, F> {
         for (number, operation) in operations.into_iter().enumerate() {
             found[number] = self.row(operation)?;
             let bits = vectors.bits[number];
-            self.bound(operation, found[number], bits)?;
+            let (part, magnitudes) = F::dot(&vectors.rows[number], found[number]);
+            self.below(operation, magnitudes, bits)?;
             is_exact &= bits <= F::VALUE_BITS;
-            sum = F::add(sum, F::dot(&vectors.rows[number], found[number]));
+            sum = F::add(sum, part);
         }
         if is_exact && sum == F::dot_narrow(&vectors.columns, x) {
             return Ok(found);
@@ -191,10 +190,20 @@ impl<F: CheckField> TokenAudit<'_, F> {
         }
     }
 
-    fn bound(&self, operation: TraceOperation, row: &[i64], bits: u32) -> Result<(), Stop> {
-        let magnitudes = row.iter().fold(0, |all, v| all | v.unsigned_abs());
+    /// Whether numbers whose magnitudes are or-ed to this are below 2^`bits`.
+    fn below(&self, operation: TraceOperation, magnitudes: u64, bits: u32) -> Result<(), Stop> {
         let is_below = magnitudes >> bits.min(63) == 0;
         if is_below { Ok(()) } else { Err(self.fault(operation, TraceFault::Bound)) }
+    }
+
+    fn bound(&self, operation: TraceOperation, row: &[i64], bits: u32) -> Result<(), Stop> {
+        self.below(operation, row.iter().fold(0, |all, v| all | v.unsigned_abs()), bits)
+    }
+
+    /// What is wrong with a row that is out of its bounds or no product.
+    fn unfit(&self, operation: TraceOperation, row: &[i64], bits: u32) -> Stop {
+        let is_below = self.bound(operation, row, bits);
+        is_below.err().unwrap_or_else(|| self.fault(operation, TraceFault::Product))
     }
 
     fn in_range<T>(&self, (value, in_range): (T, bool)) -> Result<T, Stop> {

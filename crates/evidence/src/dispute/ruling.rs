@@ -33,6 +33,6 @@ pub(super) fn output(
         return Some(Fault::Form);
     };
     let feed = Feed::new(subject.model(), claim);
-    let computed = computed_at(&feed, subject.sampler(), position, &mut logits.clone());
+    let computed = computed_at(&feed, subject.sampler(), position, logits);
     check_output(claim, index, &computed).map(Fault::Claim)
 }

@@ -4,7 +4,7 @@
 use blake3::OutputReader;
 use model::fingerprint::PRIME as P;
 
-use super::limbs::{LIMB_BITS, LIMB_RUN, limb_sums, narrow_limb_sums};
+use super::limbs::{LIMB_RUN, limb_sums, narrow_limb_sums, shifted};
 use super::{CheckField, next_u64};
 
 /// 2^64 modulo p.
@@ -43,22 +43,23 @@ impl CheckField for Goldilocks2 {
         a.map(|a| scale_base(a, value))
     }
 
-    fn dot(coefficients: &[[u64; 2]], values: &[i64]) -> [u64; 2] {
-        let mut sum = [0; 2];
+    fn dot(coefficients: &[[u64; 2]], values: &[i64]) -> ([u64; 2], u64) {
+        let (mut sum, mut all) = ([0; 2], 0);
         for (c, v) in coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN)) {
             for (coordinate, sum) in sum.iter_mut().enumerate() {
-                let c = c.iter().map(|c| c[coordinate]);
-                *sum = add_base(*sum, join(limb_sums(c, v)));
+                let (parts, magnitudes) = limb_sums(c, |c| c[coordinate], v);
+                *sum = add_base(*sum, join(parts));
+                all |= magnitudes;
             }
         }
-        sum
+        (sum, all)
     }
 
     fn dot_narrow(coefficients: &[[u64; 2]], values: &[i32]) -> [u64; 2] {
         let mut sum = [0; 2];
         for (c, v) in coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN)) {
             for (coordinate, sum) in sum.iter_mut().enumerate() {
-                *sum = add_base(*sum, join(narrow_limb_sums(c.iter().map(|c| c[coordinate]), v)));
+                *sum = add_base(*sum, join(narrow_limb_sums(c, |c| c[coordinate], v)));
             }
         }
         sum
@@ -99,9 +100,7 @@ impl CheckField for Goldilocks2 {
 
 /// What the limbs' sums are together.
 fn join(parts: [i128; 3]) -> u64 {
-    let shifted =
-        |(limb, part): (u32, i128)| reduce_unsigned(u128::from(reduce_wide(part)) << (limb * LIMB_BITS));
-    (0..).zip(parts).map(shifted).fold(0, add_base)
+    reduce_wide(shifted(parts, reduce_wide))
 }
 
 fn scale_base(a: u64, value: i64) -> u64 {

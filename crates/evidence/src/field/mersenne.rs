@@ -2,7 +2,7 @@
 
 use blake3::OutputReader;
 
-use super::limbs::{LIMB_BITS, LIMB_RUN, limb_sums, narrow_limb_sums};
+use super::limbs::{LIMB_RUN, limb_sums, narrow_limb_sums, shifted};
 use super::{CheckField, next_u64};
 
 const P: u64 = (1 << 61) - 1;
@@ -38,14 +38,19 @@ impl CheckField for Mersenne61 {
         reduce(i128::from(a) * i128::from(value))
     }
 
-    fn dot(coefficients: &[u64], values: &[i64]) -> u64 {
-        let parts = coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN));
-        parts.fold(0, |sum, (c, v)| Self::add(sum, join(limb_sums(c.iter().copied(), v))))
+    fn dot(coefficients: &[u64], values: &[i64]) -> (u64, u64) {
+        let (mut sum, mut all) = (0, 0);
+        for (c, v) in coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN)) {
+            let (parts, magnitudes) = limb_sums(c, |c| *c, v);
+            sum = reduce_once(sum + join(parts));
+            all |= magnitudes;
+        }
+        (sum, all)
     }
 
     fn dot_narrow(coefficients: &[u64], values: &[i32]) -> u64 {
         let parts = coefficients.chunks(LIMB_RUN).zip(values.chunks(LIMB_RUN));
-        parts.fold(0, |sum, (c, v)| Self::add(sum, join(narrow_limb_sums(c.iter().copied(), v))))
+        parts.fold(0, |sum, (c, v)| Self::add(sum, join(narrow_limb_sums(c, |c| *c, v))))
     }
 
     fn combine_rows(
@@ -76,8 +81,7 @@ impl CheckField for Mersenne61 {
 
 /// What the limbs' sums are together.
 fn join(parts: [i128; 3]) -> u64 {
-    let shifted = |(limb, part): (u32, i128)| reduce(i128::from(reduce(part)) << (limb * LIMB_BITS));
-    (0..).zip(parts).map(shifted).fold(0, |sum, part| reduce_once(sum + part))
+    reduce(shifted(parts, reduce))
 }
 
 /// For a sum below 2p.

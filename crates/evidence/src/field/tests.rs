@@ -28,7 +28,9 @@ fn check<F: CheckField>(p: i128, seed: u64, coordinate: impl Fn(F::Element) -> i
             (sum + part * (1 << 32) % p + coordinate(*c) * i128::from(low) % p).rem_euclid(p)
         })
     };
-    assert_eq!(coordinate(F::dot(&c, &values)), plain(&values), "seed {seed}");
+    let (dot, magnitudes) = F::dot(&c, &values);
+    assert_eq!(coordinate(dot), plain(&values), "seed {seed}");
+    assert_eq!(magnitudes, values.iter().fold(0, |all, v| all | v.unsigned_abs()));
     let wide: Vec<i64> = narrow.iter().map(|v| i64::from(*v)).collect();
     assert_eq!(coordinate(F::dot_narrow(&c, &narrow)), plain(&wide), "seed {seed}");
     for (c, v) in c.iter().zip(&values) {
@@ -45,7 +47,7 @@ fn check<F: CheckField>(p: i128, seed: u64, coordinate: impl Fn(F::Element) -> i
     let columns = F::combine_rows(&c, 2, |r, out| {
         *out = vec![i64::from(narrow[r]), 1];
     });
-    assert_eq!(columns, [F::dot_narrow(&c, &narrow), F::dot(&c, &vec![1; count])]);
+    assert_eq!(columns, [F::dot_narrow(&c, &narrow), F::dot(&c, &vec![1; count]).0]);
 }
 
 #[test]
@@ -64,7 +66,11 @@ fn ends_of_the_fields() {
     for (c, v) in [(last, large), (last, -large), (1, -1), (0, large), (last, 1), (last, -1)] {
         let expected = (i128::from(c) * i128::from(v)).rem_euclid(M61);
         assert_eq!(i128::from(Mersenne61::scale(c, v)), expected);
-        assert_eq!(i128::from(Mersenne61::dot(&[c; 8], &[v; 8])), expected * 8 % M61);
+        assert_eq!(i128::from(Mersenne61::dot(&[c; 8], &[v; 8]).0), expected * 8 % M61);
+        // Longer than a run, of large values and of small ones.
+        let mixed = [vec![v; 1500], vec![-3; 1500]].concat();
+        let expected = (expected * 1500 - i128::from(c) * 4500).rem_euclid(M61);
+        assert_eq!(Mersenne61::dot(&vec![c; 3000], &mixed), (expected as u64, v.unsigned_abs() | 3));
     }
     assert_eq!(Mersenne61::read(&(last + 1).to_le_bytes()), None);
     let p = model::fingerprint::PRIME;
