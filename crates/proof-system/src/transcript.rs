@@ -5,6 +5,7 @@
 //! State: 32 bytes. Absorbing a message replaces it by `blake3_keyed(state, label || message)`; a challenge is read from
 //! the output stream of `blake3_keyed(state, label)`, of which the first 32 bytes are the next state. Labels have a fixed length.
 
+use crate::field::extension::EXT_BYTES;
 use crate::field::{Base, Ext};
 
 #[cfg(test)]
@@ -104,7 +105,10 @@ impl Transcript {
 
     /// Takes in elements.
     pub fn absorb_elements(&mut self, label: Label, elements: &[Ext]) {
-        let bytes: Vec<u8> = elements.iter().flat_map(|element| element.to_bytes()).collect();
+        let mut bytes = Vec::with_capacity(elements.len().saturating_mul(EXT_BYTES));
+        for element in elements {
+            bytes.extend_from_slice(&element.to_bytes());
+        }
         self.absorb(label, &bytes);
     }
 

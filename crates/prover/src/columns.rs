@@ -38,9 +38,12 @@ impl Prover<'_> {
     /// The two columns of a product.
     pub(crate) fn columns(&self, what: Product<'_>) -> [ExtColumn; 2] {
         match what {
-            Product::Flat { tree, piece, column: number, weights } => {
-                let values = self.whole_blocks([tree, piece, number], weights.len());
-                [column(weights.iter().copied()), column(values)]
+            Product::Flat { tree, piece, column: number, weights, before, count } => {
+                let values = self.whole_blocks([tree, piece, number], count);
+                let mut whole = vec![Ext::ZERO; before];
+                whole.extend(weights.spread());
+                whole.resize(count, Ext::ZERO);
+                [column(whole), column(values)]
             }
             Product::Matmul { matrix, rows, out } => self.matmul(matrix, rows, out),
             Product::NormScale { op, rows, inner } => self.norm_scale(op, rows, inner),

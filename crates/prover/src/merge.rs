@@ -93,3 +93,13 @@ pub fn interval_lanes(isa: Isa, stream: &[i32], lanes: usize, ends: &[usize], we
     };
     ranges.par_iter().map(sum).collect::<Vec<_>>().concat()
 }
+
+/// Per group, the weight of its interval times `eq`.
+#[must_use]
+pub fn interval_weights_of_groups(ends: &[usize], intervals: &[Ext], eq: &[Ext]) -> Vec<Ext> {
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let spread = |(start, (end, weight)): (usize, (&usize, &Ext))| {
+        eq[start..*end].iter().map(|e| *e * *weight).collect::<Vec<_>>()
+    };
+    starts.zip(ends.iter().zip(intervals)).flat_map(spread).collect()
+}

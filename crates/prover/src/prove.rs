@@ -13,7 +13,7 @@ use protocol::claim::Claim as ModelClaim;
 use rayon::prelude::*;
 use verifier::channel::{Channel, Claim, Product, Product3, Reduced, TreeEnd, Value, WeightClaim};
 use verifier::layout::{Layout, Tensor, WORK_BITS};
-use verifier::merge::{combined, ends, group_weights, interval_weights};
+use verifier::merge::{combined, ends, interval_weights};
 use verifier::public::{Public, Widths};
 use verifier::statement::statement;
 use verifier::vectors::{dot, eq_vector};
@@ -172,7 +172,7 @@ impl Prover<'_> {
         let powers = gamma.powers(claims.len());
         let term = |(claim, power): (&Claim, &Ext)| {
             let integers = &stream[claim.first * lanes..][..claim.hi.len() * lanes];
-            Term::new(claim.first, &claim.hi, fold_rows(self.isa, integers, &claim.lo), *power)
+            Term::new(claim.first, &claim.hi.spread(), fold_rows(self.isa, integers, &claim.lo), *power)
         };
         let terms = claims.par_iter().zip(&powers).map(term).collect();
         let (messages, point, ranges) = merge::prove(terms, bits(groups), value, &mut self.transcript);
@@ -188,7 +188,7 @@ impl Prover<'_> {
         let columns = [weights, sums].map(|column| column.into_iter().collect());
         let (point, [_, value]) = self.sumcheck(value, &[ends.len(), lanes], columns);
         let (interval_point, lane_point) = point.split_at(bits(ends.len()));
-        let weights = group_weights(&ends, &eq_vector(interval_point, ends.len()), &eq);
+        let weights = merge::interval_weights_of_groups(&ends, &eq_vector(interval_point, ends.len()), &eq);
         let integers = &self.committed.integers()[..groups * lanes];
         let values = fold_rows(self.isa, integers, &eq_vector(lane_point, lanes));
         let columns = [weights, values].map(|column| column.into_iter().collect());
@@ -269,7 +269,7 @@ impl Channel for Prover<'_> {
             Value::Committed(claim) => {
                 let lanes = self.public.dims.lanes();
                 let integers = &self.committed.integers()[claim.first * lanes..][..claim.hi.len() * lanes];
-                dot(&claim.hi, &fold_rows(self.isa, integers, &claim.lo))
+                dot(&claim.hi.spread(), &fold_rows(self.isa, integers, &claim.lo))
             }
             Value::Sum(product) => {
                 let columns = self.columns(product);

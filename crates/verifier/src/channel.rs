@@ -6,6 +6,7 @@ use proof_system::lookup::{Fraction, LeafClaim};
 use proof_system::transcript::Label;
 
 use crate::error::Reject;
+use crate::group_weights::GroupWeights;
 use crate::layout::{Layout, Tensor};
 use crate::public::{Matrix, Public, Rounded};
 
@@ -17,7 +18,7 @@ pub struct Claim {
     /// First group of lanes in the stream.
     pub first: usize,
     /// One weight per group.
-    pub hi: Vec<Ext>,
+    pub hi: GroupWeights,
     /// One weight per lane.
     pub lo: Vec<Ext>,
     /// What the sum is.
@@ -91,8 +92,12 @@ pub enum Product<'a> {
         piece: usize,
         /// Of its columns.
         column: usize,
-        /// The weights, over (block, position, group of lanes).
-        weights: &'a [Ext],
+        /// The weights of the piece's own, over (block, position, group of lanes).
+        weights: &'a GroupWeights,
+        /// What lies before them in the first block weighs nothing.
+        before: usize,
+        /// All of whole blocks; what lies behind them weighs nothing either.
+        count: usize,
     },
     /// (block, input): the matrix folded over its outputs, and its input over rows.
     Matmul {

@@ -11,6 +11,7 @@
 //! | [`public`] | shapes, shifts and tables from model and claim |
 //! | [`layout`] | where committed tensors, looked-up columns and tables stand |
 //! | [`channel`] | one end of the protocol |
+//! | [`group_weights`] | what a claim about the stream weighs its integers with |
 //! | [`script`], [`ops`] | its steps |
 //! | [`cost`] | what a proof costs, for any shape |
 //! | [`merge`] | all claims about committed integers as one |
@@ -35,6 +36,7 @@ pub mod channel;
 pub mod cost;
 pub mod encoding;
 pub mod error;
+pub mod group_weights;
 pub mod layout;
 pub mod merge;
 pub mod ops;

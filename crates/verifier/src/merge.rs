@@ -11,13 +11,8 @@
 use proof_system::field::Ext;
 
 use crate::channel::Claim;
-use crate::vectors::{dot, scaled};
-
-/// What a claim's weights come to at a point of the groups, given eq of that point and every group.
-#[must_use]
-pub fn weight_at(claim: &Claim, eq: &[Ext]) -> Ext {
-    eq.get(claim.first..).map_or(Ext::ZERO, |eq| dot(&claim.hi, eq))
-}
+use crate::group_weights::prefix_of_products;
+use crate::vectors::scaled;
 
 /// The sum of all claims, each times a power of gamma.
 #[must_use]
@@ -57,14 +52,14 @@ pub fn interval_weights(claims: &[Claim], ends: &[usize], lanes: usize, gamma: E
     weights
 }
 
-/// Per group, the weight of its interval times `eq`.
+/// The sum over all groups of the weight of the group's interval, its eq with z and its eq with another point.
 #[must_use]
-pub fn group_weights(ends: &[usize], intervals: &[Ext], eq: &[Ext]) -> Vec<Ext> {
-    let mut start = 0;
-    let mut weights = Vec::with_capacity(eq.len());
+pub fn interval_weight_at(ends: &[usize], intervals: &[Ext], z: &[Ext], point: &[Ext]) -> Ext {
+    let (mut sum, mut before) = (Ext::ZERO, Ext::ZERO);
     for (end, weight) in ends.iter().zip(intervals) {
-        weights.extend(eq.get(start..*end).unwrap_or_default().iter().map(|e| *e * *weight));
-        start = *end;
+        let up_to = prefix_of_products(z, point, *end);
+        sum += *weight * (up_to - before);
+        before = up_to;
     }
-    weights
+    sum
 }

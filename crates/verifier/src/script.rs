@@ -7,10 +7,11 @@ use proof_system::transcript::Label;
 
 use crate::channel::{Channel, Claim, Product, Rows, TreeEnd, Value};
 use crate::error::Reject;
+use crate::group_weights::{EqTable, GroupWeights, prefix_of_eq};
 use crate::layout::{Piece, Site, Table, TablePlace, Tensor, bias_of, table_of};
 use crate::ops;
 use crate::public::{Public, Rounded, quotient};
-use crate::vectors::{cut, dot, dot_integers, eq_vector, outer, power_of_two, total};
+use crate::vectors::{cut, dot_integers, eq_vector, outer, power_of_two, total};
 
 /// The steps' state.
 pub struct Script<'c, C> {
@@ -104,7 +105,7 @@ impl<C: Channel> Script<'_, C> {
         let claim = Claim {
             tensor: Tensor::Counts,
             first: 0,
-            hi: eq_vector(high, rows),
+            hi: GroupWeights::Slice { point: high.to_vec(), first: 0, count: rows },
             lo: eq_vector(low, self.public().dims.lanes()),
             value: end.leaves.numerator,
         };
@@ -120,17 +121,16 @@ impl<C: Channel> Script<'_, C> {
         let (high, low) = cut(point, point.len().saturating_sub(lane_bits));
         let lanes = self.public().dims.lanes();
         let lane_weights = eq_vector(low, lanes);
-        let leaves = 1_usize.wrapping_shl(u32::try_from(high.len()).unwrap_or(0));
-        let weights = eq_vector(high, leaves);
         let pieces = self.channel.layout().trees.get(index).map(|t| t.pieces.clone()).unwrap_or_default();
         let (mut sum, mut rest) = (Ext::ZERO, Ext::ONE);
         let mut values = Vec::new();
         for (number, piece) in pieces.iter().enumerate() {
-            let own = own_weights(piece, &weights, lanes);
-            let all = total(own);
-            rest -= all;
-            sum += beta.power(3) * self.tag_sum(piece, own, &lane_weights)
-                + all * Ext::from_signed(bias_of(self.public(), piece.site));
+            if self.channel.verifies() {
+                let all = of_leaves(piece, high, lanes, 0..piece.rows);
+                rest -= all;
+                sum += beta.power(3) * self.tag_sum(piece, high, &lane_weights)
+                    + all * Ext::from_signed(bias_of(self.public(), piece.site));
+            }
             for column in 0..piece.site.columns() {
                 let value = self.channel.send(Value::Column { tree: index, piece: number, column })?;
                 sum += beta.power(u64::try_from(column).unwrap_or(0)) * value;
@@ -141,16 +141,16 @@ impl<C: Channel> Script<'_, C> {
         self.channel.equal("the leaves of a tree", end.leaves.denominator, alpha - sum)?;
         let mut values = values.into_iter();
         for (number, piece) in pieces.iter().enumerate() {
-            let own = own_weights(piece, &weights, lanes);
+            let own = own_weights(piece, high, lanes);
             for column in 0..piece.site.columns() {
                 let value = values.next().unwrap_or_default();
                 match committed(piece.site, column) {
                     Some(tensor) => {
-                        let value = value + self.wide(piece, own, &lane_weights)?;
-                        self.committed_piece(piece, tensor, own, &lane_weights, value);
+                        let value = value + self.wide(piece, high, &lane_weights)?;
+                        self.committed_piece(piece, tensor, &own, &lane_weights, value);
                     }
                     None => {
-                        let at = self.flat([index, number, column], piece, own, &lane_weights, value)?;
+                        let at = self.flat([index, number, column], piece, &own, &lane_weights, value)?;
                         self.dispatch(piece.site, &at)?;
                     }
                 }
@@ -160,7 +160,7 @@ impl<C: Channel> Script<'_, C> {
     }
 
     /// The sum of the tags of a piece's tables, each times its leaf's weight.
-    fn tag_sum(&self, piece: &Piece, weights: &[Ext], lane_weights: &[Ext]) -> Ext {
+    fn tag_sum(&self, piece: &Piece, point: &[Ext], lane_weights: &[Ext]) -> Ext {
         let public = self.public();
         let lanes = public.dims.lanes();
         let groups = public.dims.groups(piece.geometry.inner);
@@ -174,25 +174,38 @@ impl<C: Channel> Script<'_, C> {
                     )
                 })
                 .collect();
-            return weights.chunks(groups).map(|row| dot(row, &tags)).sum();
+            let rows = vec![Ext::ONE; piece.rows];
+            return GroupWeights::Rows { rows, inner: vec![tags] }.at(point, quotient(piece.offset, lanes));
         }
-        let rows = weights.chunks(groups).enumerate().map(|(row, weights)| {
-            let block = quotient(piece.first.saturating_add(row), piece.geometry.b);
-            total(weights) * Ext::from_signed(table_of(public, piece.site, block).tag())
-        });
-        rows.sum()
+        let per_block = piece.geometry.b.max(1);
+        let (mut sum, mut row) = (Ext::ZERO, 0);
+        while row < piece.rows {
+            let block = quotient(piece.first.saturating_add(row), per_block);
+            let next = block.saturating_add(1).saturating_mul(per_block).saturating_sub(piece.first);
+            let own = row..next.min(piece.rows);
+            row = own.end;
+            let tag = Ext::from_signed(table_of(public, piece.site, block).tag());
+            sum += of_leaves(piece, point, lanes, own) * tag;
+        }
+        sum
     }
 
     /// What the second limbs of a piece's wide rows add to its narrow values.
-    fn wide(&mut self, piece: &Piece, weights: &[Ext], lanes: &[Ext]) -> Result<Ext, Reject> {
+    fn wide(&mut self, piece: &Piece, point: &[Ext], lanes: &[Ext]) -> Result<Ext, Reject> {
         let Site::Out(op) = piece.site else { return Ok(Ext::ZERO) };
+        if self.public().widths.wide_rows(op).is_empty() {
+            return Ok(Ext::ZERO);
+        }
         let groups = self.public().dims.groups(piece.geometry.inner);
+        let offset = quotient(piece.offset, lanes.len());
+        let table = EqTable::new(point);
         let (mut first, mut hi) = (0_usize, Vec::new());
         for row in self.public().widths.wide_rows(op) {
             let row = usize::try_from(*row).unwrap_or(usize::MAX);
             match row.checked_sub(piece.first) {
                 Some(own) if own < piece.rows => {
-                    hi.extend(weights.iter().skip(own.saturating_mul(groups)).take(groups).copied());
+                    let start = offset.saturating_add(own.saturating_mul(groups));
+                    hi.extend((start..start.saturating_add(groups)).map(|group| table.at(group)));
                 }
                 Some(_) => {}
                 None => first = first.saturating_add(1),
@@ -201,17 +214,24 @@ impl<C: Channel> Script<'_, C> {
         if hi.is_empty() {
             return Ok(Ext::ZERO);
         }
-        let value = self.committed_groups(Tensor::Wide(op), first, hi, lanes, None)?;
+        let value = self.committed_groups(Tensor::Wide(op), first, GroupWeights::plain(hi), lanes, None)?;
         Ok(value * power_of_two(op.narrow_bits()))
     }
 
-    fn committed_piece(&mut self, piece: &Piece, tensor: Tensor, weights: &[Ext], lanes: &[Ext], value: Ext) {
+    fn committed_piece(
+        &mut self,
+        piece: &Piece,
+        tensor: Tensor,
+        weights: &GroupWeights,
+        lanes: &[Ext],
+        value: Ext,
+    ) {
         let place = self.channel.layout().tensor(tensor);
         let first = place.offset.saturating_add(piece.first.saturating_mul(place.inner));
         let claim = Claim {
             tensor,
             first: self.public().dims.groups(first),
-            hi: weights.to_vec(),
+            hi: weights.clone(),
             lo: lanes.to_vec(),
             value,
         };
@@ -223,7 +243,7 @@ impl<C: Channel> Script<'_, C> {
         &mut self,
         [tree, number, column]: [usize; 3],
         piece: &Piece,
-        weights: &[Ext],
+        weights: &GroupWeights,
         lanes: &[Ext],
         value: Ext,
     ) -> Result<At, Reject> {
@@ -239,10 +259,15 @@ impl<C: Channel> Script<'_, C> {
             (0, 1, piece.first, piece.rows, 0)
         };
         // Over whole blocks: rows outside of the piece weigh nothing.
-        let mut whole = vec![Ext::ZERO; before.saturating_mul(groups)];
-        whole.extend_from_slice(weights);
-        whole.resize(blocks.saturating_mul(positions).saturating_mul(groups), Ext::ZERO);
-        let what = Product::Flat { tree, piece: number, column, weights: &whole };
+        let count = blocks.saturating_mul(positions).saturating_mul(groups);
+        let what = Product::Flat {
+            tree,
+            piece: number,
+            column,
+            weights,
+            before: before.saturating_mul(groups),
+            count,
+        };
         let (point, [weight, folded]) = self.channel.product(value, &[blocks, positions, groups], what)?;
         let (block_point, rest) = cut(&point, bits(blocks));
         let (position_point, group_point) = cut(rest, bits(positions));
@@ -250,8 +275,14 @@ impl<C: Channel> Script<'_, C> {
         let group_weights = eq_vector(group_point, groups);
         if self.channel.verifies() {
             let rows = outer(&a, &b);
-            let expected: Ext =
-                whole.chunks(groups).zip(&rows).map(|(row, weight)| dot(row, &group_weights) * *weight).sum();
+            let (own, _) = cut(rows.get(before..).unwrap_or_default(), piece.rows);
+            let expected = match weights {
+                GroupWeights::Slice { point, first, .. } => {
+                    GroupWeights::rows(own, &group_weights).at(point, *first)
+                }
+                // A piece's weights are always a slice.
+                GroupWeights::Rows { .. } => Ext::ZERO,
+            };
             self.channel.equal("the weights of leaves", expected, weight)?;
         }
         Ok(At {
@@ -327,7 +358,7 @@ impl<C: Channel> Script<'_, C> {
         [groups, lanes]: [&[Ext]; 2],
         known: Option<Ext>,
     ) -> Result<Ext, Reject> {
-        self.committed_groups(tensor, first, outer(rows, groups), lanes, known)
+        self.committed_groups(tensor, first, GroupWeights::rows(rows, groups), lanes, known)
     }
 
     /// The same with weights of (row, group) that need not be products.
@@ -338,7 +369,7 @@ impl<C: Channel> Script<'_, C> {
         &mut self,
         tensor: Tensor,
         first: usize,
-        hi: Vec<Ext>,
+        hi: GroupWeights,
         lanes: &[Ext],
         known: Option<Ext>,
     ) -> Result<Ext, Reject> {
@@ -373,11 +404,18 @@ impl<C: Channel> Script<'_, C> {
     }
 }
 
-/// The weights of a piece's groups among those of its tree.
-fn own_weights<'w>(piece: &Piece, weights: &'w [Ext], lanes: usize) -> &'w [Ext] {
+/// The weights of a piece's groups, at a point of its tree's.
+fn own_weights(piece: &Piece, point: &[Ext], lanes: usize) -> GroupWeights {
     let first = quotient(piece.offset, lanes);
     let count = quotient(piece.rows.saturating_mul(piece.geometry.inner), lanes);
-    weights.get(first..first.saturating_add(count)).unwrap_or_default()
+    GroupWeights::Slice { point: point.to_vec(), first, count }
+}
+
+/// The sum of the weights of some of a piece's rows.
+fn of_leaves(piece: &Piece, point: &[Ext], lanes: usize, rows: std::ops::Range<usize>) -> Ext {
+    let first = quotient(piece.offset, lanes);
+    let group = |row: usize| first.saturating_add(quotient(row.saturating_mul(piece.geometry.inner), lanes));
+    prefix_of_eq(point, group(rows.end)) - prefix_of_eq(point, group(rows.start))
 }
 
 /// The tensor that a column of a site is, if it is committed.

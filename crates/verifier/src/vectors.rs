@@ -13,7 +13,11 @@ pub fn eq_vector(point: &[Ext], count: usize) -> Vec<Ext> {
 /// All products, those of the first factor's first element first.
 #[must_use]
 pub fn outer(a: &[Ext], b: &[Ext]) -> Vec<Ext> {
-    a.iter().flat_map(|a| b.iter().map(move |b| *a * *b)).collect()
+    let mut products = Vec::with_capacity(a.len().saturating_mul(b.len()));
+    for a in a {
+        products.extend(b.iter().map(|b| *a * *b));
+    }
+    products
 }
 
 /// Sum of products.

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::channel::{Channel, Claim, Product, Product3, Reduced, TreeEnd, Value, WeightClaim};
 use crate::error::Reject;
 use crate::layout::{Layout, WORK_BITS};
-use crate::merge::{combined, ends, group_weights, interval_weights, weight_at};
+use crate::merge::{combined, ends, interval_weight_at, interval_weights};
 use crate::proof::Proof;
 use crate::public::Public;
 use crate::soundness::{LEAST_BITS, Soundness};
@@ -119,13 +119,13 @@ impl Reader<'_> {
         }
         // The last variable is the most significant one.
         point.reverse();
-        let eq = eq_vector(&point, groups);
+        let z = point;
         let mut ranges = Vec::with_capacity(claims.len());
         for _ in &claims {
             ranges.extend(self.next::<1>()?);
         }
         self.transcript.absorb_elements(Label::Claims, &ranges);
-        let weights: Vec<Ext> = claims.par_iter().map(|claim| weight_at(claim, &eq)).collect();
+        let weights: Vec<Ext> = claims.par_iter().map(|claim| claim.hi.at(&z, claim.first)).collect();
         let terms = gamma.powers(claims.len());
         let expected = terms.iter().zip(&weights).zip(&ranges).map(|((power, w), r)| *power * *w * *r).sum();
         self.equal("the sum of all claims", expected, value)?;
@@ -141,8 +141,8 @@ impl Reader<'_> {
         self.equal("the weights of intervals", expected, weight)?;
 
         let (group_point, [weight, opened]) = self.sumcheck::<2>(value, bits(groups))?;
-        let own = group_weights(&ends, &intervals, &eq);
-        self.equal("the weights of groups", dot(&own, &eq_vector(&group_point, groups)), weight)?;
+        let expected = interval_weight_at(&ends, &intervals, &z, &group_point);
+        self.equal("the weights of groups", expected, weight)?;
 
         let shape = self.layout.shape(dims.lane_bits);
         let all = shape.row_bits().saturating_add(shape.column_bits).saturating_sub(dims.lane_bits);

@@ -44,7 +44,6 @@ impl Twiddles {
 }
 
 /// The point of a position, as a power of the root.
-#[cfg(test)]
 pub(super) fn exponent(position: u64, bits: u32) -> u64 {
     if bits == 0 { 0 } else { position.reverse_bits() >> (64 - bits) }
 }

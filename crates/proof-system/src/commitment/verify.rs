@@ -1,8 +1,10 @@
 //! The verifier's side. Total on foreign bytes: every length is compared with the shape before anything is computed.
 
-use super::encode::Twiddles;
+use rayon::prelude::*;
+
+use super::encode::{Twiddles, exponent};
 use super::hash_tree::{Digest, TreeHasher};
-use super::{GROUP_ROWS, MAX_COLUMN_BITS, MAX_ROWS, Opening, Shape};
+use super::{GROUP_ROWS, MAX_COLUMN_BITS, MAX_ROWS, OpenedColumn, Opening, Shape};
 use crate::field::{Base, Ext};
 use crate::kernels::Isa;
 use crate::multilinear::{eq_table, evaluate};
@@ -90,38 +92,60 @@ pub fn verify(
         return Err(Reject::Work);
     }
     let queries = transcript.indices(Label::OpeningQueries, shape.codeword_bits(), columns);
-    let weights: Vec<Ext> = eq_table(Isa::PORTABLE, row_point, Ext::ONE).iter().take(rows).collect();
-    let codeword = codeword(&opening.row, shape);
+    let weights: Vec<Ext> = eq_table(Isa::best(), row_point, Ext::ONE).iter().take(rows).collect();
+    let codeword = Codeword::new(&opening.row, shape);
     let hasher = TreeHasher::new();
-    let mut buffer = Vec::new();
-    for (query, (position, column)) in queries.into_iter().zip(&opening.columns).enumerate() {
-        let height = usize::try_from(shape.codeword_bits()).map_err(|_| Reject::Shape)?;
+    let height = usize::try_from(shape.codeword_bits()).map_err(|_| Reject::Shape)?;
+    let check = |(query, (position, column)): (usize, (u64, &OpenedColumn))| {
         if column.elements.len() != rows || column.path.len() != height {
             return Err(Reject::ColumnShape { query });
         }
-        let leaf = hasher.leaf(column.elements.iter().copied(), &mut buffer);
+        let leaf = hasher.leaf(column.elements.iter().copied(), &mut Vec::new());
         if hasher.root(leaf, position, &column.path) != *root {
             return Err(Reject::Path { query });
         }
         let combined: Ext = weights.iter().zip(&column.elements).map(|(weight, e)| *weight * *e).sum();
-        let expected = usize::try_from(position).ok().and_then(|position| codeword.get(position));
-        if expected != Some(&combined) {
-            return Err(Reject::Combination { query });
-        }
-    }
-    Ok(())
+        if codeword.at(position) == Some(combined) { Ok(()) } else { Err(Reject::Combination { query }) }
+    };
+    // All are checked side by side; the first one that fails is told.
+    let verdicts: Vec<Result<(), Reject>> =
+        queries.into_par_iter().zip(&opening.columns).enumerate().map(check).collect();
+    verdicts.into_iter().collect()
 }
 
-/// The codeword of a row over the extension: its coordinates are two rows of a group.
-fn codeword(row: &[Ext], shape: Shape) -> Vec<Ext> {
-    let mut out = vec![[Base::ZERO; GROUP_ROWS]; row.len().saturating_mul(2)];
-    let cell = |column: usize| {
-        let element = row.get(column).copied().unwrap_or_default();
-        let mut cell = [Base::ZERO; GROUP_ROWS];
-        let [c0, c1, ..] = &mut cell;
-        (*c0, *c1) = (element.c0, element.c1);
-        cell
-    };
-    Twiddles::new(shape.codeword_bits()).encode(cell, &mut out, Isa::best());
-    out.into_iter().map(|[c0, c1, ..]| Ext::new(c0, c1)).collect()
+/// A row's codeword where only some places are wanted: `u(x) = sum over j < parts of x^j u_j(x^parts)`, and the codewords of the
+/// short rows u_j are a group's rows, two per j for the coordinates.
+struct Codeword {
+    parts: Vec<[Base; GROUP_ROWS]>,
+    part_bits: u32,
+    bits: u32,
+    root: Base,
+}
+
+impl Codeword {
+    fn new(row: &[Ext], shape: Shape) -> Self {
+        // Four parts fill a group.
+        let part_bits = shape.column_bits.min(2);
+        let parts = 1_usize.wrapping_shl(part_bits);
+        let mut out = vec![[Base::ZERO; GROUP_ROWS]; row.len().wrapping_shr(part_bits).saturating_mul(2)];
+        let cell = |column: usize| {
+            let mut cell = [Base::ZERO; GROUP_ROWS];
+            let own = row.iter().skip(column.saturating_mul(parts)).take(parts);
+            for ([c0, c1], element) in cell.as_chunks_mut().0.iter_mut().zip(own) {
+                (*c0, *c1) = (element.c0, element.c1);
+            }
+            cell
+        };
+        let bits = shape.codeword_bits();
+        Twiddles::new(bits.saturating_sub(part_bits)).encode(cell, &mut out, Isa::best());
+        Self { parts: out, part_bits, bits, root: Base::root_of_unity(bits).unwrap_or_default() }
+    }
+
+    fn at(&self, position: u64) -> Option<Ext> {
+        // The parts' point is a power of this one: its place is what is left without the last bits.
+        let cell = self.parts.get(usize::try_from(position.wrapping_shr(self.part_bits)).ok()?)?;
+        let x = self.root.power(exponent(position, self.bits));
+        let parts = cell.as_chunks::<2>().0.iter().take(1_usize.wrapping_shl(self.part_bits));
+        Some(parts.rev().fold(Ext::ZERO, |sum, [c0, c1]| sum * x + Ext::new(*c0, *c1)))
+    }
 }

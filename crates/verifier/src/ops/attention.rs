@@ -8,10 +8,11 @@ use proof_system::transcript::Label;
 
 use crate::channel::{Channel, Product, Value};
 use crate::error::Reject;
+use crate::group_weights::GroupWeights;
 use crate::layout::{Tensor, triangle_root};
 use crate::public::{Public, Rounded, quotient};
 use crate::script::{At, Script};
-use crate::vectors::{cut, dot, eq_vector, outer, power_of_two, scaled, total};
+use crate::vectors::{cut, dot, eq_vector, outer, power_of_two, scaled, times, total};
 
 /// Low bits of a committed score.
 pub const SCORE_LOW_BITS: u32 = 30;
@@ -97,8 +98,7 @@ pub fn score_low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), 
     };
     let [blocks, head_weights, position_weights, groups, lanes] = dimensions.map(&mut next);
     let group = dims.heads_per_key();
-    let mut query_weights = Vec::new();
-    let mut key_weights = Vec::new();
+    let (mut query_rows, mut query_inner, mut key_rows) = (Vec::new(), Vec::new(), Vec::new());
     let keys = keys_of(from, &position_weights, cells, dims.positions);
     let kv_weights: Vec<Ext> = head_weights.chunks(group).map(total).collect();
     for (block, own) in blocks.iter().zip(heads.chunks(dims.heads.max(1))) {
@@ -106,11 +106,14 @@ pub fn score_low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), 
         let mut positions = vec![Ext::ZERO; from];
         positions.extend_from_slice(&position_weights);
         positions.resize(dims.positions, Ext::ZERO);
-        query_weights.extend(outer(&positions, &outer(&of_heads, &groups)));
-        key_weights.extend(outer(&scaled(&keys, *block), &outer(&kv_weights, &groups)));
+        query_rows.extend(positions);
+        query_inner.push(outer(&of_heads, &groups));
+        key_rows.extend(scaled(&keys, *block));
     }
-    script.committed_groups(Tensor::Out(Rounded::Query), 0, query_weights, &lanes, Some(query))?;
-    script.committed_groups(Tensor::Out(Rounded::Key), 0, key_weights, &lanes, Some(key))?;
+    let queries = GroupWeights::Rows { rows: query_rows, inner: query_inner };
+    let keys = GroupWeights::rows(&key_rows, &outer(&kv_weights, &groups));
+    script.committed_groups(Tensor::Out(Rounded::Query), 0, queries, &lanes, Some(query))?;
+    script.committed_groups(Tensor::Out(Rounded::Key), 0, keys, &lanes, Some(key))?;
     Ok(())
 }
 
@@ -206,13 +209,14 @@ fn divided<C: Channel>(
     let own = eq_vector(position_point, positions);
     let (group_weights, lane_weights) = (eq_vector(group_point, groups), eq_vector(lane_point, lanes));
     let all = outer(&group_weights, &lane_weights);
-    let mut hi = Vec::new();
+    let (mut rows, mut inner) = (Vec::new(), Vec::new());
     let blocks = all.chunks(dims.heads.max(1)).skip(at.rows.first);
     for (block, own_heads) in at.rows.a.iter().zip(blocks) {
         let of_heads: Vec<Ext> = own_heads.iter().zip(heads).map(|(a, b)| *a * *b * *block).collect();
-        let of_positions: Vec<Ext> = own.iter().zip(&at.rows.b).map(|(a, b)| *a * *b).collect();
-        hi.extend(outer(&of_positions, &outer(&of_heads, elements[0])));
+        rows.extend(times(&own, &at.rows.b));
+        inner.push(outer(&of_heads, elements[0]));
     }
+    let hi = GroupWeights::Rows { rows, inner };
     script.committed_groups(Tensor::Mixed, at.rows.row(), hi, elements[1], Some(output))?;
     let first = crate::public::triangle(at.rows.from);
     let cells = cells_of(at.rows.from, &own);
@@ -239,15 +243,17 @@ fn weighted<C: Channel>(
     let (group_weights, lane_weights) = (eq_vector(group_point, groups), eq_vector(lane_point, lanes));
     let all = outer(&group_weights, &lane_weights);
     let group = dims.heads_per_key();
-    let mut hi = Vec::new();
+    let (mut rows, mut inner) = (Vec::new(), Vec::new());
     let mut of_keys = own.clone();
     of_keys.resize(dims.positions, Ext::ZERO);
     let blocks = all.chunks(dims.heads.max(1)).skip(at.rows.first);
     for (block, own_heads) in at.rows.a.iter().zip(blocks) {
         let of_heads: Vec<Ext> = own_heads.iter().zip(heads).map(|(a, b)| *a * *b * *block).collect();
         let of_kv: Vec<Ext> = of_heads.chunks(group).map(total).collect();
-        hi.extend(outer(&of_keys, &outer(&of_kv, elements[0])));
+        rows.extend_from_slice(&of_keys);
+        inner.push(outer(&of_kv, elements[0]));
     }
+    let hi = GroupWeights::Rows { rows, inner };
     let first = at.rows.first.saturating_mul(dims.positions);
     script.committed_groups(Tensor::Out(Rounded::Value), first, hi, elements[1], Some(values))?;
     let mut cells = Vec::new();

@@ -1,0 +1,266 @@
+//! Weights of consecutive groups of lanes, as what they were made from. A claim is about up to millions of groups, but its weights are
+//! products of a few short vectors, or a piece of a table of eq: whoever verifies never spreads them out.
+
+use proof_system::field::Ext;
+use rayon::prelude::*;
+
+use crate::public::quotient;
+use crate::vectors::{cut, dot, eq_vector};
+
+/// One weight per group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupWeights {
+    /// `eq(point, first + i)` for `count` groups.
+    Slice {
+        /// The point, the most significant variable first.
+        point: Vec<Ext>,
+        /// First index.
+        first: usize,
+        /// Groups.
+        count: usize,
+    },
+    /// Row by row `rows[r] * inner[b][k]`, where b is the band of row r: as many bands as there are inner vectors, all of as many rows
+    /// and of as many groups.
+    Rows {
+        /// One per row.
+        rows: Vec<Ext>,
+        /// One vector per band.
+        inner: Vec<Vec<Ext>>,
+    },
+}
+
+impl GroupWeights {
+    /// Rows of the same weights, each times its own.
+    #[must_use]
+    pub fn rows(rows: &[Ext], inner: &[Ext]) -> Self {
+        Self::Rows { rows: rows.to_vec(), inner: vec![inner.to_vec()] }
+    }
+
+    /// Any weights.
+    #[must_use]
+    pub fn plain(weights: Vec<Ext>) -> Self {
+        Self::Rows { rows: vec![Ext::ONE], inner: vec![weights] }
+    }
+
+    /// Groups.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Slice { count, .. } => *count,
+            Self::Rows { rows, inner } => rows.len().saturating_mul(inner.first().map_or(0, Vec::len)),
+        }
+    }
+
+    /// True without any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All weights.
+    #[must_use]
+    pub fn spread(&self) -> Vec<Ext> {
+        match self {
+            Self::Slice { point, first, count } => {
+                let table = eq_vector(point, first.saturating_add(*count));
+                table.get(*first..).unwrap_or_default().to_vec()
+            }
+            Self::Rows { rows, inner } => {
+                let bands = rows.chunks(quotient(rows.len(), inner.len()).max(1)).zip(inner);
+                bands
+                    .flat_map(|(rows, inner)| rows.iter().flat_map(|row| inner.iter().map(|w| *row * *w)))
+                    .collect()
+            }
+        }
+    }
+
+    /// The sum over all groups of the weight times `eq(z, first + i)`.
+    #[must_use]
+    pub fn at(&self, z: &[Ext], first: usize) -> Ext {
+        match self {
+            Self::Slice { point, first: own, count } => shifted_sum([point, z], [*own, first], *count),
+            Self::Rows { rows, inner } => {
+                let band = quotient(rows.len(), inner.len()).max(1);
+                let groups = inner.first().map_or(0, Vec::len);
+                let bands: Vec<(&[Ext], &Vec<Ext>)> = rows.chunks(band).zip(inner).collect();
+                let sum = |(index, (rows, inner)): (usize, &(&[Ext], &Vec<Ext>))| {
+                    let before = index.saturating_mul(band).saturating_mul(groups);
+                    rows_at(rows, inner, z, first.saturating_add(before))
+                };
+                bands.par_iter().enumerate().map(sum).reduce(|| Ext::ZERO, |a, b| a + b)
+            }
+        }
+    }
+}
+
+/// Rows of one band.
+fn rows_at(rows: &[Ext], inner: &[Ext], z: &[Ext], first: usize) -> Ext {
+    let count = rows.len();
+    let starts = (0..count).map(|row| first.saturating_add(row.saturating_mul(inner.len())));
+    let rows = rows.iter().zip(starts).filter(|(row, _)| **row != Ext::ZERO);
+    let Some(run_bits) = run_bits(count, inner.len(), z.len()) else {
+        let table = EqTable::new(z);
+        return rows.map(|(row, start)| *row * table.dot(inner, start)).sum();
+    };
+    // A row begins at some place of a run of `length` groups, and ends in it or in the next one.
+    let length = 1_usize.wrapping_shl(run_bits);
+    let (high, low) = cut(z, z.len().saturating_sub(usize::try_from(run_bits).unwrap_or(0)));
+    let (high, low) = (EqTable::new(high), eq_vector(low, length));
+    let ends: Vec<[Ext; 2]> = (0..length)
+        .map(|place| {
+            let (own, next) = cut(inner, length.saturating_sub(place));
+            [dot(own, low.get(place..).unwrap_or_default()), dot(next, &low)]
+        })
+        .collect();
+    let (mut sum, mut run, mut here, mut behind) = (Ext::ZERO, 0_usize, Ext::ZERO, Ext::ZERO);
+    for (row, start) in rows {
+        let own_run = start.wrapping_shr(run_bits);
+        if own_run != run {
+            sum += high.at(run) * here + high.at(run.saturating_add(1)) * behind;
+            (run, here, behind) = (own_run, Ext::ZERO, Ext::ZERO);
+        }
+        let Some([own, next]) = ends.get(start & length.wrapping_sub(1)) else { continue };
+        here += *row * *own;
+        if *next != Ext::ZERO {
+            behind += *row * *next;
+        }
+    }
+    sum + high.at(run) * here + high.at(run.saturating_add(1)) * behind
+}
+
+/// Bits of the runs that make the fewest products: long ones leave few rows that end in another run, but take a table as long as they are. None
+/// where there are too few rows for any.
+fn run_bits(rows: usize, groups: usize, variables: usize) -> Option<u32> {
+    let least = groups.next_power_of_two().trailing_zeros();
+    let pays = |bits: &u32| {
+        rows.wrapping_shr(*bits) >= 4 && usize::try_from(*bits).is_ok_and(|bits| bits <= variables)
+    };
+    (least..least.saturating_add(5)).rfind(pays)
+}
+
+/// `eq(point, x)` for every x, as products of two short tables.
+#[derive(Clone, Debug)]
+pub struct EqTable {
+    high: Vec<Ext>,
+    low: Vec<Ext>,
+    low_bits: u32,
+}
+
+impl EqTable {
+    /// Of a point.
+    #[must_use]
+    pub fn new(point: &[Ext]) -> Self {
+        let (high, low) = cut(point, point.len() / 2);
+        let all = |point: &[Ext]| eq_vector(point, usize::MAX);
+        Self { high: all(high), low: all(low), low_bits: u32::try_from(low.len()).unwrap_or(0) }
+    }
+
+    /// At one x; zero outside.
+    #[must_use]
+    pub fn at(&self, index: usize) -> Ext {
+        match (self.high.get(index.wrapping_shr(self.low_bits)), self.low.get(self.place(index))) {
+            (Some(high), Some(low)) => *high * *low,
+            _ => Ext::ZERO,
+        }
+    }
+
+    fn place(&self, index: usize) -> usize {
+        index & self.low.len().wrapping_sub(1)
+    }
+
+    /// The sum of these weights times eq from an index on.
+    fn dot(&self, weights: &[Ext], first: usize) -> Ext {
+        let (mut sum, mut rest, mut index) = (Ext::ZERO, weights, first);
+        while !rest.is_empty() {
+            let Some(high) = self.high.get(index.wrapping_shr(self.low_bits)) else { break };
+            let here = self.low.get(self.place(index)..).unwrap_or_default();
+            let (own, others) = cut(rest, here.len());
+            sum += *high * dot(own, here);
+            rest = others;
+            index = index.saturating_add(own.len());
+        }
+        sum
+    }
+}
+
+/// `sum over i < count of eq(a, first_a + i) eq(b, first_b + i)`: a program that reads the bits of i from the lowest on, and whose state
+/// are the carries of both sums and whether i is below the count so far (Holmgren and Rothblum's read-once branching programs, as in Hemo et
+/// al., "Jagged polynomial commitments", 2025).
+#[must_use]
+pub fn shifted_sum([a, b]: [&[Ext]; 2], [first_a, first_b]: [usize; 2], count: usize) -> Ext {
+    let bits = a.len().max(b.len()).saturating_add(1);
+    let bit = |number: usize, place: usize| {
+        u32::try_from(place).ok().and_then(|place| number.checked_shr(place)).unwrap_or(0) & 1
+    };
+    // (carry of a, carry of b, below): a sum of products for each state.
+    let mut sums = [Ext::ZERO; 8];
+    if let Some(start) = sums.first_mut() {
+        *start = Ext::ONE;
+    }
+    for place in 0..bits {
+        let weights = [a, b].map(|point| {
+            // Beyond the point's variables a bit has to be zero.
+            let r = point.len().checked_sub(place.saturating_add(1)).and_then(|i| point.get(i));
+            let r = r.copied().unwrap_or(Ext::ZERO);
+            [Ext::ONE - r, r]
+        });
+        let mut next = [Ext::ZERO; 8];
+        for (state, sum) in sums.into_iter().enumerate().filter(|(_, sum)| *sum != Ext::ZERO) {
+            for own in 0..2_usize {
+                let add = |first: usize, carry: usize| {
+                    let sum = bit(first, place).saturating_add(own).saturating_add(carry);
+                    (sum & 1, sum >> 1)
+                };
+                let (bit_a, carry_a) = add(first_a, bit(state, 2));
+                let (bit_b, carry_b) = add(first_b, bit(state, 1));
+                let below = match own.cmp(&bit(count, place)) {
+                    std::cmp::Ordering::Less => 1,
+                    std::cmp::Ordering::Equal => bit(state, 0),
+                    std::cmp::Ordering::Greater => 0,
+                };
+                let weight = |weights: [Ext; 2], bit: usize| weights.get(bit).copied().unwrap_or_default();
+                let [of_a, of_b] = weights;
+                let target = carry_a << 2 | carry_b << 1 | below;
+                if let Some(slot) = next.get_mut(target) {
+                    *slot += sum * weight(of_a, bit_a) * weight(of_b, bit_b);
+                }
+            }
+        }
+        sums = next;
+    }
+    // No carry is left, and the index is below the count.
+    let [_, whole, ..] = sums;
+    whole
+}
+
+/// `sum over x < end of eq(a, x) eq(b, x)`, of points of the same length.
+#[must_use]
+pub fn prefix_of_products(a: &[Ext], b: &[Ext], end: usize) -> Ext {
+    prefix(end, a.iter().zip(b).map(|(a, b)| [(Ext::ONE - *a) * (Ext::ONE - *b), *a * *b]).collect())
+}
+
+/// `sum over x < end of eq(point, x)`.
+#[must_use]
+pub fn prefix_of_eq(point: &[Ext], end: usize) -> Ext {
+    prefix(end, point.iter().map(|r| [Ext::ONE - *r, *r]).collect())
+}
+
+/// The sum over all x below `end` of a product of a factor per bit, the most significant one first.
+fn prefix(end: usize, factors: Vec<[Ext; 2]>) -> Ext {
+    let all: Vec<Ext> = factors.iter().map(|[zero, one]| *zero + *one).collect();
+    if u32::try_from(factors.len()).ok().and_then(|bits| end.checked_shr(bits)).is_some_and(|over| over > 0) {
+        return all.into_iter().product();
+    }
+    // From the lowest bit on: the sum over what lies below, and all that the lower bits can be.
+    let (mut sum, mut whole) = (Ext::ZERO, Ext::ONE);
+    for (place, ([zero, one], all)) in factors.into_iter().zip(all).rev().enumerate() {
+        let is_set =
+            u32::try_from(place).ok().and_then(|place| end.checked_shr(place)).is_some_and(|e| e & 1 == 1);
+        sum = if is_set { zero * whole + one * sum } else { zero * sum };
+        whole *= all;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests;
