@@ -1,6 +1,8 @@
 //! The identity of a model: one hash over everything that decides its numbers and its words. Never includes
 //! a path, a name that a user chose, or the time.
 
+use std::sync::Arc;
+
 use protocol::encoding::Encoder;
 use protocol::id::{ModelCommitment, TemplateDigest};
 use tokenizer::{Special, Tokenizer, TokenizerSpec};
@@ -34,7 +36,7 @@ pub struct Model {
     /// Constants that follow from the configuration.
     pub recipe: Recipe,
     /// Text to ids and back.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// What rounding changed at import.
     pub losses: Vec<Loss>,
     /// Hash over all weights.
@@ -75,7 +77,7 @@ impl Model {
         out.bytes(blake3::hash(TEXT.as_bytes()).as_bytes());
         let commitment =
             ModelCommitment::from_bytes(blake3::derive_key(COMMITMENT_CONTEXT, &out.into_bytes()));
-        let tokenizer = Tokenizer::new(tokenizer)?;
+        let tokenizer = Arc::new(Tokenizer::new(tokenizer)?);
         Ok(Self { config, tensors, formats, recipe, tokenizer, losses, weights_root, commitment, template })
     }
 

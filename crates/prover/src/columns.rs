@@ -11,17 +11,17 @@ use verifier::channel::{Product, Product3, Rows};
 use verifier::layout::{Tensor, rounded_geometry};
 use verifier::ops::matmul::{input_of, input_width};
 use verifier::ops::norm::first_row;
-use verifier::public::{Matrix, NORM_ROW_COLUMNS, Public, Rounded, triangle};
+use verifier::public::{Dims, Matrix, NORM_ROW_COLUMNS, Rounded, triangle};
 use verifier::vectors::outer;
 use verifier::weights::folded;
 
 use crate::prove::Prover;
 
-/// The embedded tokens, each row padded to lanes.
+/// Rows of the stream, each padded to lanes.
 #[must_use]
-pub fn padded_embedding(public: &Public<'_>) -> Vec<i32> {
-    let inner = public.dims.padded(public.dims.width);
-    let rows = public.embedded.chunks(public.dims.width);
+pub fn padded_rows(stream: &[i32], dims: &Dims) -> Vec<i32> {
+    let inner = dims.padded(dims.width);
+    let rows = stream.chunks(dims.width);
     rows.flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, inner - row.len()))).collect()
 }
 
@@ -127,7 +127,7 @@ impl Prover<'_> {
         let parts: Vec<[Vec<Ext>; 2]> = (0..rows.a.len())
             .into_par_iter()
             .map(|index| {
-                let mut weights = folded(self.public.model, matrix, rows.first + index, &[out]).remove(0);
+                let mut weights = folded(self.model, matrix, rows.first + index, &[out]).remove(0);
                 weights.resize(inner, Ext::ZERO);
                 let weights = weights.iter().map(|w| *w * rows.a[index]).collect();
                 let first = (rows.row() + index * rows.b.len()) * inner;
@@ -354,7 +354,7 @@ impl Prover<'_> {
         let mut weights = Vec::with_capacity(rows.len() * inner);
         let mut row = Vec::new();
         for (id, weight) in self.public.peaks().iter().zip(rows) {
-            self.public.model.output().row(*id, &mut row);
+            self.model.output().row(*id, &mut row);
             row.resize(inner, 0);
             weights.extend(row.iter().map(|w| *weight * Base::from_signed(*w)));
         }

@@ -16,8 +16,8 @@ use verifier::layout::{Layout, Tensor, WORK_BITS};
 use verifier::merge::{combined, ends, interval_weights};
 use verifier::public::{Public, Widths};
 use verifier::statement::statement;
-use verifier::vectors::{dot, eq_vector};
-use verifier::{Proof, Reject, Unprovable, script};
+use verifier::vectors::{dot, eq_vector, outer};
+use verifier::{Outline, Proof, Reject, Unprovable, script};
 
 use crate::leaves::{Proven, Sources};
 use crate::merge::{self, Term};
@@ -51,20 +51,26 @@ pub fn prove(
     progress: &(dyn Fn(Phase) + Sync),
 ) -> Result<Proof, Unprovable> {
     progress(Phase::Trace);
-    let mut public = Public::new(model, claim, Widths::default())?;
-    let mut trace = trace::trace(&public)?;
+    let outline = Outline::of(model);
+    let mut public = Public::new(&outline, claim, Widths::default())?;
+    let mut trace = trace::trace(model, &public)?;
     public.widths = trace::widths(&public.dims, &mut trace)?;
     if !public.draws_are_right() {
         return Err(Unprovable::Draw);
     }
-    Ok(prove_trace(public, trace, progress))
+    Ok(prove_trace(model, public, trace, progress))
 }
 
 /// Proves that a trace is one of the claim; a trace that is none gives a proof that does not hold.
 ///
 /// # Panics
 /// If a value of the trace is in no table.
-pub fn prove_trace(public: Public<'_>, mut trace: Trace, progress: &(dyn Fn(Phase) + Sync)) -> Proof {
+pub fn prove_trace(
+    model: &Model,
+    public: Public<'_>,
+    mut trace: Trace,
+    progress: &(dyn Fn(Phase) + Sync),
+) -> Proof {
     progress(Phase::Commit);
     let isa = Isa::best();
     let layout = Layout::new(&public);
@@ -84,7 +90,8 @@ pub fn prove_trace(public: Public<'_>, mut trace: Trace, progress: &(dyn Fn(Phas
 
     progress(Phase::Lookups);
     let mut prover = Prover {
-        embedded: crate::columns::padded_embedding(&public),
+        embedded: crate::columns::padded_rows(&trace.embedded, &public.dims),
+        model,
         public,
         layout,
         trace,
@@ -104,6 +111,7 @@ pub fn prove_trace(public: Public<'_>, mut trace: Trace, progress: &(dyn Fn(Phas
 
 /// The prover's state.
 pub struct Prover<'p> {
+    pub(crate) model: &'p Model,
     pub(crate) public: Public<'p>,
     pub(crate) layout: Layout,
     pub(crate) trace: Trace,
@@ -270,6 +278,11 @@ impl Channel for Prover<'_> {
                 let lanes = self.public.dims.lanes();
                 let integers = &self.committed.integers()[claim.first * lanes..][..claim.hi.len() * lanes];
                 dot(&claim.hi.spread(), &fold_rows(self.isa, integers, &claim.lo))
+            }
+            Value::Embedded { first, rows, inner: [groups, lanes] } => {
+                let weights = outer(groups, lanes);
+                let integers = &self.embedded[first * weights.len()..][..rows.len() * weights.len()];
+                dot(rows, &fold_rows(self.isa, integers, &weights))
             }
             Value::Sum(product) => {
                 let columns = self.columns(product);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use engine::accumulate::KernelAccumulate;
 use engine::kernels::Isa;
+use model::Model;
 use model::fixed_point::isqrt;
 use model::ops::Rows;
 use model::ops::matmul::Accumulate;
@@ -17,6 +18,7 @@ use verifier::ops::norm::{first_row, limbs};
 use verifier::public::{
     Dims, Draw, MAX_RANGE_BITS, Matrix, NORM_ROW_COLUMNS, Public, Rounded, Sampler, WIDE, Widths, triangle,
 };
+use verifier::weights::embedded;
 
 /// All committed tensors but the counts, and what the sumchecks need besides.
 #[derive(Debug, Default)]
@@ -47,9 +49,12 @@ pub struct Trace {
     pub reciprocals: Vec<i64>,
     /// Root of each.
     pub roots: Vec<i64>,
+    /// (position, width): the stream before the first block.
+    pub embedded: Vec<i32>,
 }
 
 struct Run<'p> {
+    model: &'p Model,
     public: &'p Public<'p>,
     accumulate: KernelAccumulate,
     trace: Trace,
@@ -59,10 +64,15 @@ struct Run<'p> {
 ///
 /// # Errors
 /// [`Unprovable`]: a value that no range covers, or an output that the model does not give.
-pub fn trace(public: &Public<'_>) -> Result<Trace, Unprovable> {
-    let mut run = Run { public, accumulate: KernelAccumulate::new(Isa::best()), trace: Trace::default() };
+pub fn trace(model: &Model, public: &Public<'_>) -> Result<Trace, Unprovable> {
+    let accumulate = KernelAccumulate::new(Isa::best());
+    let mut run = Run { model, public, accumulate, trace: Trace::default() };
     run.prepare();
-    let mut x: Vec<i64> = public.embedded.iter().map(|v| i64::from(*v)).collect();
+    let mut x: Vec<i64> = public.ids.iter().flat_map(|id| embedded(model, *id)).collect();
+    run.trace.embedded = x
+        .iter()
+        .map(|v| i32::try_from(*v).map_err(|_| Unprovable::Stream))
+        .collect::<Result<_, _>>()?;
     for block in 0..public.dims.blocks {
         run.attention_half(block, &mut x)?;
         run.mlp_half(block, &mut x)?;
@@ -221,7 +231,7 @@ impl Run<'_> {
     }
 
     fn products(&self, matrix: Matrix, block: usize, x: &Rows) -> Rows {
-        let weights = matrix.weights(self.public.model, block).expect("blocks of the model");
+        let weights = matrix.weights(self.model, block).expect("blocks of the model");
         self.accumulate.accumulate(weights, x)
     }
 
@@ -348,7 +358,7 @@ impl Run<'_> {
         let products = self.products(matrix, block, normed);
         let head_dim = self.public.dims.head_dim;
         let table = &self.public.rotations[usize::from(op == Rounded::Key)];
-        let style = self.public.model.config.rope_style;
+        let style = self.public.outline.config.rope_style;
         let rotated = products.map_rows(products.width, |position, row| {
             let rotation = table.position(position);
             row.chunks_exact(head_dim)

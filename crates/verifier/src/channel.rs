@@ -34,12 +34,32 @@ pub struct WeightClaim {
     pub first: usize,
     /// One weight per block.
     pub blocks: Vec<Ext>,
-    /// One per output of the matrix.
-    pub out: Vec<Ext>,
-    /// One per input.
-    pub input: Vec<Ext>,
+    /// Of the outputs of the matrix.
+    pub out: Outputs,
+    /// Of the inputs: per group of lanes, and per lane.
+    pub input: [Vec<Ext>; 2],
     /// What the sum is.
     pub value: Ext,
+}
+
+/// Weights of a matrix's outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// One per output.
+    All(Vec<Ext>),
+    /// Of these only; one that is named twice has both weights.
+    Some(Vec<(u32, Ext)>),
+}
+
+impl Outputs {
+    /// Those of all outputs; none where only some are named.
+    #[must_use]
+    pub fn all(&self) -> &[Ext] {
+        match self {
+            Self::All(weights) => weights,
+            Self::Some(_) => &[],
+        }
+    }
 }
 
 /// Weights of the rows of a site: `a[i] * b[j]` for rows (first + i, from + j).
@@ -79,6 +99,15 @@ pub enum Value<'a> {
     Committed(&'a Claim),
     /// The sum of a product of columns.
     Sum(Product<'a>),
+    /// The stream before the first block, summed over positions from `first` on and over elements.
+    Embedded {
+        /// First position.
+        first: usize,
+        /// Weights of positions.
+        rows: &'a [Ext],
+        /// Weights of elements, as groups of lanes and lanes.
+        inner: [&'a [Ext]; 2],
+    },
 }
 
 /// What a sumcheck of two columns is about.

@@ -10,7 +10,7 @@ use crate::proof::Proof;
 use crate::public::{Draw, WIDE, Widths};
 
 /// First bytes of a proof.
-pub const MAGIC: &[u8] = b"maxwell proof 1\n";
+pub const MAGIC: &[u8] = b"maxwell proof 2\n";
 /// No proof is longer.
 pub const MAX_PROOF_BYTES: usize = 1 << 28;
 

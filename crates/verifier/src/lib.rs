@@ -8,7 +8,8 @@
 //! | [`statement`] | what is proven, and what of a claim needs no proof |
 //! | [`soundness`] | how likely something false is accepted |
 //! | [`proof`], [`encoding`] | a proof and its bytes |
-//! | [`public`] | shapes, shifts and tables from model and claim |
+//! | [`outline`] | all of a model but its matrices |
+//! | [`public`] | shapes, shifts and tables from outline and claim |
 //! | [`layout`] | where committed tensors, looked-up columns and tables stand |
 //! | [`channel`] | one end of the protocol |
 //! | [`group_weights`] | what a claim about the stream weighs its integers with |
@@ -40,6 +41,7 @@ pub mod group_weights;
 pub mod layout;
 pub mod merge;
 pub mod ops;
+pub mod outline;
 pub mod proof;
 pub mod public;
 pub mod script;
@@ -50,5 +52,6 @@ pub mod verify;
 pub mod weights;
 
 pub use self::error::{Reject, Unprovable};
+pub use self::outline::Outline;
 pub use self::proof::Proof;
 pub use self::verify::verify;

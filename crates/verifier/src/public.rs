@@ -1,11 +1,11 @@
-//! What both sides know before the first message: shapes, shifts and tables, from the model and the claim. Nothing here comes
+//! What both sides know before the first message: shapes, shifts and tables, from the model's outline and the claim. Nothing here comes
 //! from the proof but the widths of some ranges, which can be too narrow for an honest trace but never too wide for a sound one.
 
 use std::collections::BTreeMap;
 
 use model::Model;
 use model::formats::Site as FormatSite;
-use model::ops::embedding::embedding;
+use model::import::ModelConfig;
 use model::ops::requantize::{ACTIVATION_LIMIT_BITS, RESIDUAL_LIMIT_BITS};
 use model::ops::rms_norm::{NORM_BITS, epsilon_term, numerator, output_exponent};
 use model::ops::sampling::{FACTOR_BITS, factor};
@@ -17,6 +17,7 @@ use protocol::seed::draw_u64;
 use protocol::settings::PPM;
 
 use crate::error::Unprovable;
+use crate::outline::Outline;
 
 /// Values that one opening of a stream gives together: 2^this at most.
 const MAX_LANE_BITS: u32 = 6;
@@ -263,8 +264,8 @@ impl Rounded {
 /// Everything that is known.
 #[derive(Debug)]
 pub struct Public<'m> {
-    /// The model.
-    pub model: &'m Model,
+    /// The model, without its matrices.
+    pub outline: &'m Outline,
     /// The claim.
     pub claim: &'m Claim,
     /// Shapes.
@@ -283,8 +284,6 @@ pub struct Public<'m> {
     pub sum_bits: u32,
     /// The tokens that are run, one per position.
     pub ids: Vec<u32>,
-    /// (position, width): the stream before the first block.
-    pub embedded: Vec<i32>,
     /// Rotations of queries and keys.
     pub rotations: [RotationTable; 2],
     /// The softmax table.
@@ -302,32 +301,26 @@ impl<'m> Public<'m> {
     ///
     /// # Errors
     /// [`Unprovable`]: what of the model or the claim no proof covers yet.
-    pub fn new(model: &'m Model, claim: &'m Claim, widths: Widths) -> Result<Self, Unprovable> {
-        check_model(model)?;
+    pub fn new(outline: &'m Outline, claim: &'m Claim, widths: Widths) -> Result<Self, Unprovable> {
+        check_model(&outline.config)?;
         check_claim(claim)?;
-        let dims = dims(model, claim)?;
+        let dims = dims(outline, claim)?;
         let ids: Vec<u32> =
             claim.prompt_ids.iter().chain(&claim.output_ids).copied().take(dims.positions).collect();
-        let vocab = model.config.vocab;
+        let vocab = outline.config.vocab;
         if let Some(id) = ids.iter().chain(&claim.output_ids).find(|id| **id >= vocab) {
             return Err(Unprovable::Token { id: *id, vocab });
         }
-        let residual = model.formats.residual;
-        let mut embedded = Vec::with_capacity(dims.positions.saturating_mul(dims.width));
-        for id in &ids {
-            for value in embedding(&model.tensors.embedding, *id, residual, model.recipe.embedding_scale) {
-                embedded.push(i32::try_from(value).map_err(|_| Unprovable::Stream)?);
-            }
-        }
+        let residual = outline.formats.residual;
         let rotation =
-            |query| model.recipe.rotation_table(RotationKind { local: false, query }, dims.positions);
-        let exponents = model.formats.blocks.iter().map(|block| block.exponent(FormatSite::Gate));
+            |query| outline.recipe.rotation_table(RotationKind { local: false, query }, dims.positions);
+        let exponents = outline.formats.blocks.iter().map(|block| block.exponent(FormatSite::Gate));
         let activations = exponents
             .collect::<std::collections::BTreeSet<i32>>()
             .into_iter()
-            .map(|exponent| (exponent, tables::activation_table(model.config.activation, exponent)))
+            .map(|exponent| (exponent, tables::activation_table(outline.config.activation, exponent)))
             .collect();
-        let epsilon = epsilon_term(model.recipe.eps, model.config.width, residual);
+        let epsilon = epsilon_term(outline.recipe.eps, outline.config.width, residual);
         // A square sum stays below 2^62 with it, and above zero, so that the root is at least one.
         let epsilon =
             u64::try_from(epsilon).ok().filter(|e| (1..1 << 50).contains(e)).ok_or(Unprovable::Epsilon)?;
@@ -335,22 +328,21 @@ impl<'m> Public<'m> {
         let largest = exp.first().copied().unwrap_or_default();
         let most = u64::from(largest).saturating_mul(u64::try_from(dims.positions).unwrap_or(u64::MAX));
         Ok(Self {
-            model,
+            outline,
             claim,
             dims,
             widths,
-            splits: splits(model)?,
-            score_shift: score_shifts(model)?,
+            splits: splits(outline)?,
+            score_shift: score_shifts(outline)?,
             logit_low: if dims.sampled.saturating_mul(dims.vocab) < 1 << 20 { 14 } else { 20 },
-            sampler: sampler(model, claim)?,
+            sampler: sampler(outline, claim)?,
             sum_bits: u64::BITS.saturating_sub(most.leading_zeros()),
             ids,
-            embedded,
             rotations: [rotation(true), rotation(false)],
             exp,
             activations,
             epsilon,
-            numerator: numerator(model.config.width),
+            numerator: numerator(outline.config.width),
         })
     }
 
@@ -364,11 +356,11 @@ impl<'m> Public<'m> {
     /// The weights of a norm in a block.
     #[must_use]
     pub fn norm_weights(&self, op: Rounded, block: usize) -> &[i16] {
-        let tensors = self.model.tensors.blocks.get(block);
-        let vector: Option<&Vector> = match op {
-            Rounded::AttnNorm => tensors.map(|t| &t.attn_norm),
-            Rounded::MlpNorm => tensors.map(|t| &t.ffn_norm),
-            _ => Some(&self.model.tensors.output_norm),
+        let norms = self.outline.norms.get(block);
+        let vector = match op {
+            Rounded::AttnNorm => norms.map(|[attn, _]| attn),
+            Rounded::MlpNorm => norms.map(|[_, mlp]| mlp),
+            _ => Some(&self.outline.output_norm),
         };
         vector.map(Vector::values).unwrap_or_default()
     }
@@ -388,7 +380,7 @@ impl<'m> Public<'m> {
             let (before, weight) = (u128::from(draw.before), u128::from(draw.weight));
             // Sums of as many weights of 24 bits as there are tokens: none of these is near p.
             draw.total < 1 << 48
-                && draw.peak < self.model.config.vocab
+                && draw.peak < self.outline.config.vocab
                 && (before..before.saturating_add(weight)).contains(&target)
         })
     }
@@ -405,11 +397,11 @@ impl<'m> Public<'m> {
     /// The gate's exponent in a block.
     #[must_use]
     pub fn gate_exponent(&self, block: usize) -> i32 {
-        self.model.formats.blocks.get(block).map_or(0, |formats| formats.exponent(FormatSite::Gate))
+        self.outline.formats.blocks.get(block).map_or(0, |formats| formats.exponent(FormatSite::Gate))
     }
 }
 
-/// A matrix that activations are multiplied with.
+/// A matrix of the model: one that activations are multiplied with, or the table of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Matrix {
     /// Queries.
@@ -428,10 +420,12 @@ pub enum Matrix {
     Down,
     /// The logits'.
     Logits,
+    /// (token, width): the stream as it begins with a token, rounded.
+    Embedded,
 }
 
 impl Matrix {
-    /// The weights of a block.
+    /// The weights of a block; none of the table of tokens, which is no matrix of the file.
     #[must_use]
     pub fn weights(self, model: &Model, block: usize) -> Option<&Weights> {
         let tensors = model.tensors.blocks.get(block);
@@ -444,12 +438,12 @@ impl Matrix {
             Self::Up => tensors.map(|t| &t.up),
             Self::Down => tensors.map(|t| &t.down),
             Self::Logits => Some(model.output()),
+            Self::Embedded => None,
         }
     }
 }
 
-fn check_model(model: &Model) -> Result<(), Unprovable> {
-    let config = &model.config;
+fn check_model(config: &ModelConfig) -> Result<(), Unprovable> {
     let feature = |name| Err(Unprovable::Model { feature: name });
     if config.qk_norm {
         return feature("norms on queries and keys");
@@ -497,13 +491,13 @@ fn check_claim(claim: &Claim) -> Result<(), Unprovable> {
     Ok(())
 }
 
-fn sampler(model: &Model, claim: &Claim) -> Result<Option<Sampler>, Unprovable> {
+fn sampler(outline: &Outline, claim: &Claim) -> Result<Option<Sampler>, Unprovable> {
     let temperature = claim.settings.temperature_milli;
     if temperature == 0 {
         return Ok(None);
     }
     let factor = factor(1000, temperature);
-    let shift = model.logit_exponent().saturating_sub(tables::SAMPLER_STEP_BITS).saturating_add(FACTOR_BITS);
+    let shift = outline.logit_exponent().saturating_sub(tables::SAMPLER_STEP_BITS).saturating_add(FACTOR_BITS);
     let what = "distances of logits";
     let shift = u32::try_from(shift)
         .ok()
@@ -512,7 +506,7 @@ fn sampler(model: &Model, claim: &Claim) -> Result<Option<Sampler>, Unprovable> 
     // Twice the largest distance, times the factor, stays below p: no other distance fits the same remainder.
     let bits = |value: u64| u64::BITS.saturating_sub(value.leading_zeros());
     let product =
-        bits(model.output().max_row_l1()).saturating_add(15).saturating_add(1).saturating_add(bits(factor));
+        bits(outline.output_rows.largest_sum()).saturating_add(15).saturating_add(1).saturating_add(bits(factor));
     if product > 62 {
         return Err(Unprovable::Temperature { temperature_milli: temperature });
     }
@@ -521,8 +515,8 @@ fn sampler(model: &Model, claim: &Claim) -> Result<Option<Sampler>, Unprovable> 
     Ok(Some(Sampler { factor, shift, low, high, exp: tables::exp_sampler() }))
 }
 
-fn dims(model: &Model, claim: &Claim) -> Result<Dims, Unprovable> {
-    let config = &model.config;
+fn dims(outline: &Outline, claim: &Claim) -> Result<Dims, Unprovable> {
+    let config = &outline.config;
     let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
     let positions = claim.prompt_ids.len().saturating_add(claim.output_ids.len()).saturating_sub(1);
     if positions > SHORT_CONTEXT {
@@ -568,43 +562,45 @@ fn split(shifts: Vec<i32>, op: Rounded) -> Result<Split, Unprovable> {
     Ok(split)
 }
 
-fn splits(model: &Model) -> Result<BTreeMap<Rounded, Split>, Unprovable> {
-    let (config, formats) = (&model.config, &model.formats);
+fn splits(outline: &Outline) -> Result<BTreeMap<Rounded, Split>, Unprovable> {
+    let (config, formats) = (&outline.config, &outline.formats);
     let stream = formats.residual;
     let sum = |parts: &[i32]| parts.iter().fold(0_i32, |sum, part| sum.saturating_add(*part));
     let norm = |vector: &Vector| {
         sum(&[NORM_BITS, vector.exponent(), output_exponent(config.width, vector).saturating_neg()])
     };
     let mut all: BTreeMap<Rounded, Vec<i32>> = BTreeMap::new();
-    for (tensors, format) in model.tensors.blocks.iter().zip(&formats.blocks) {
-        let attn_in = output_exponent(config.width, &tensors.attn_norm);
-        let mlp_in = output_exponent(config.width, &tensors.ffn_norm);
+    let blocks = outline.norms.iter().zip(&outline.grids).zip(&formats.blocks);
+    for (([attn_norm, mlp_norm], grids), format) in blocks {
+        let [q, k, v, o, gate_grid, up, down_grid] = *grids;
+        let attn_in = output_exponent(config.width, attn_norm);
+        let mlp_in = output_exponent(config.width, mlp_norm);
         let exponent = |site| format.exponent(site);
         let less = |site| exponent(site).saturating_neg();
         let value = exponent(FormatSite::Value);
         let [gate, down] = [FormatSite::Gate, FormatSite::DownInput].map(exponent);
         for (op, shift) in [
-            (Rounded::AttnNorm, norm(&tensors.attn_norm)),
-            (Rounded::MlpNorm, norm(&tensors.ffn_norm)),
-            (Rounded::Query, sum(&[attn_in, tensors.q.grid(), ROTATION_BITS, less(FormatSite::Query)])),
-            (Rounded::Key, sum(&[attn_in, tensors.k.grid(), ROTATION_BITS, less(FormatSite::Key)])),
-            (Rounded::Value, sum(&[attn_in, tensors.v.grid(), less(FormatSite::Value)])),
-            (Rounded::AttnAdd, sum(&[value, tensors.o.grid(), stream.saturating_neg()])),
-            (Rounded::Gate, sum(&[mlp_in, tensors.gate.grid(), less(FormatSite::Gate)])),
-            (Rounded::Product, sum(&[gate, mlp_in, tensors.up.grid(), less(FormatSite::DownInput)])),
-            (Rounded::MlpAdd, sum(&[down, tensors.down.grid(), stream.saturating_neg()])),
+            (Rounded::AttnNorm, norm(attn_norm)),
+            (Rounded::MlpNorm, norm(mlp_norm)),
+            (Rounded::Query, sum(&[attn_in, q, ROTATION_BITS, less(FormatSite::Query)])),
+            (Rounded::Key, sum(&[attn_in, k, ROTATION_BITS, less(FormatSite::Key)])),
+            (Rounded::Value, sum(&[attn_in, v, less(FormatSite::Value)])),
+            (Rounded::AttnAdd, sum(&[value, o, stream.saturating_neg()])),
+            (Rounded::Gate, sum(&[mlp_in, gate_grid, less(FormatSite::Gate)])),
+            (Rounded::Product, sum(&[gate, mlp_in, up, less(FormatSite::DownInput)])),
+            (Rounded::MlpAdd, sum(&[down, down_grid, stream.saturating_neg()])),
         ] {
             all.entry(op).or_default().push(shift);
         }
     }
-    all.insert(Rounded::FinalNorm, vec![norm(&model.tensors.output_norm)]);
+    all.insert(Rounded::FinalNorm, vec![norm(&outline.output_norm)]);
     all.into_iter().map(|(op, shifts)| Ok((op, split(shifts, op)?))).collect()
 }
 
-fn score_shifts(model: &Model) -> Result<Vec<u32>, Unprovable> {
-    let shifts = model.formats.blocks.iter().map(|format| {
+fn score_shifts(outline: &Outline) -> Result<Vec<u32>, Unprovable> {
+    let shifts = outline.formats.blocks.iter().map(|format| {
         let [query, key] = [FormatSite::Query, FormatSite::Key].map(|site| format.exponent(site));
-        query.saturating_add(key).saturating_add(model.recipe.score_bits).saturating_sub(SOFTMAX_STEP_BITS)
+        query.saturating_add(key).saturating_add(outline.recipe.score_bits).saturating_sub(SOFTMAX_STEP_BITS)
     });
     let shifts = shifts.map(|shift| {
         u32::try_from(shift)

@@ -1,14 +1,15 @@
 //! What is being proven, and everything in a claim that can be checked without the proof: it must not contradict itself, and its text
 //! and its end must be those of its tokens.
 
-use model::{Model, NUMERICS};
+use model::NUMERICS;
 use protocol::claim::{Claim, FinishReason};
 
 use crate::error::Reject;
+use crate::outline::Outline;
 use crate::public::Widths;
 
 /// The version of the protocol; another one says so first.
-const VERSION: &[u8] = b"maxwell inference proof 1";
+const VERSION: &[u8] = b"maxwell inference proof 2";
 
 /// What is said before anything else: the protocol's version, all of the claim (model commitment, prompt, settings, seed, nonce, outputs, text,
 /// finish reason, fingerprints), and the ranges.
@@ -32,29 +33,29 @@ pub fn statement(claim: &Claim, widths: &Widths) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Reject::Model`], [`Reject::Claim`].
-pub fn check(model: &Model, claim: &Claim) -> Result<(), Reject> {
+pub fn check(outline: &Outline, claim: &Claim) -> Result<(), Reject> {
     let wrong = |what| Err(Reject::Claim { what });
-    if claim.numerics != NUMERICS || claim.model != model.commitment {
+    if claim.numerics != NUMERICS || claim.model != outline.commitment {
         return Err(Reject::Model);
     }
     if claim.check_shape().is_err() || claim.contradiction().is_some() {
         return wrong("settings, seed or length");
     }
-    if claim.template.is_some() && claim.template != model.template {
+    if claim.template.is_some() && claim.template != outline.template {
         return wrong("template");
     }
-    let context = usize::try_from(model.config.context).unwrap_or(usize::MAX);
+    let context = usize::try_from(outline.config.context).unwrap_or(usize::MAX);
     let tokens = claim.prompt_ids.len().saturating_add(claim.output_ids.len());
     if tokens > context {
         return wrong("length, which is beyond the model's context");
     }
-    if model.tokenizer.decode_bytes(&claim.output_ids).ok().as_ref() != Some(&claim.output_bytes) {
+    if outline.tokenizer.decode_bytes(&claim.output_ids).ok().as_ref() != Some(&claim.output_bytes) {
         return wrong("text");
     }
     let most = usize::try_from(claim.settings.max_tokens).unwrap_or(usize::MAX);
     for (index, token) in claim.output_ids.iter().enumerate() {
         let outputs = index.saturating_add(1);
-        let finish = if claim.settings.stop_at_end && model.tokenizer.is_end(*token) {
+        let finish = if claim.settings.stop_at_end && outline.tokenizer.is_end(*token) {
             Some(FinishReason::EndToken)
         } else if outputs >= most {
             Some(FinishReason::Length)

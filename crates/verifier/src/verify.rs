@@ -13,6 +13,7 @@ use crate::channel::{Channel, Claim, Product, Product3, Reduced, TreeEnd, Value,
 use crate::error::Reject;
 use crate::layout::{Layout, WORK_BITS};
 use crate::merge::{combined, ends, interval_weight_at, interval_weights};
+use crate::outline::Outline;
 use crate::proof::Proof;
 use crate::public::Public;
 use crate::soundness::{LEAST_BITS, Soundness};
@@ -26,8 +27,9 @@ use crate::{script, statement};
 /// # Errors
 /// [`Reject`]: the first thing that does not hold.
 pub fn verify(model: &Model, claim: &ModelClaim, proof: &Proof) -> Result<Soundness, Reject> {
-    statement::check(model, claim)?;
-    let public = Public::new(model, claim, proof.widths.clone())?;
+    let outline = Outline::of(model);
+    statement::check(&outline, claim)?;
+    let public = Public::new(&outline, claim, proof.widths.clone())?;
     if !public.widths.are_allowed(&public.dims) {
         return Err(Reject::Widths);
     }
@@ -65,6 +67,7 @@ fn name(matrix: crate::public::Matrix) -> &'static str {
         Matrix::Up => "the up projection",
         Matrix::Down => "the down projection",
         Matrix::Logits => "the logits",
+        Matrix::Embedded => "the tokens",
     }
 }
 

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use model::Model;
+use model::ops::embedding::embedding;
 use proof_system::field::Ext;
 use proof_system::fold::combine_rows;
 use proof_system::kernels::Isa;
 use rayon::prelude::*;
 
-use crate::channel::WeightClaim;
+use crate::channel::{Outputs, WeightClaim};
 use crate::public::Matrix;
-use crate::vectors::dot;
+use crate::vectors::{dot, dot_integers, outer};
 
 /// Rows that are read at a time.
 const ROWS: usize = 1 << 10;
@@ -47,26 +48,34 @@ pub fn folded(model: &Model, matrix: Matrix, block: usize, outs: &[&[Ext]]) -> V
     )
 }
 
+/// The stream as it begins with a token.
+#[must_use]
+pub fn embedded(model: &Model, id: u32) -> Vec<i64> {
+    embedding(&model.tensors.embedding, id, model.formats.residual, model.recipe.embedding_scale)
+}
+
 /// The first matrix that does not have a claimed value.
 #[must_use]
 pub fn first_wrong(model: &Model, claims: &[WeightClaim]) -> Option<Matrix> {
     let mut wanted: BTreeMap<(Matrix, usize), Vec<usize>> = BTreeMap::new();
     for (index, claim) in claims.iter().enumerate() {
-        for block in (claim.first..).take(claim.blocks.len()) {
+        let is_whole = matches!(claim.out, Outputs::All(_));
+        for block in (claim.first..).take(if is_whole { claim.blocks.len() } else { 0 }) {
             wanted.entry((claim.matrix, block)).or_default().push(index);
         }
     }
-    let mut found = vec![Ext::ZERO; claims.len()];
+    let mut found: Vec<Ext> = claims.par_iter().map(|claim| of_some_rows(model, claim)).collect();
     let wanted: Vec<((Matrix, usize), Vec<usize>)> = wanted.into_iter().collect();
     let sums: Vec<Vec<(usize, Ext)>> = wanted
         .par_iter()
         .map(|((matrix, block), indices)| {
             let own: Vec<&WeightClaim> = indices.iter().filter_map(|index| claims.get(*index)).collect();
-            let outs: Vec<&[Ext]> = own.iter().map(|claim| claim.out.as_slice()).collect();
+            let outs: Vec<&[Ext]> = own.iter().map(|claim| claim.out.all()).collect();
             let rows = folded(model, *matrix, *block, &outs);
             let values = own.iter().zip(rows).map(|(claim, row)| {
                 let weight = claim.blocks.get(block.saturating_sub(claim.first)).copied().unwrap_or_default();
-                weight * dot(&row, &claim.input)
+                let [groups, lanes] = &claim.input;
+                weight * dot(&row, &outer(groups, lanes))
             });
             indices.iter().copied().zip(values).collect()
         })
@@ -77,4 +86,21 @@ pub fn first_wrong(model: &Model, claims: &[WeightClaim]) -> Option<Matrix> {
         }
     }
     claims.iter().zip(found).find(|(claim, found)| claim.value != *found).map(|(claim, _)| claim.matrix)
+}
+
+/// A claim's sum over the outputs that it names; nothing of one that is about all. Such a claim is about one block.
+fn of_some_rows(model: &Model, claim: &WeightClaim) -> Ext {
+    let Outputs::Some(out) = &claim.out else { return Ext::ZERO };
+    let [groups, lanes] = &claim.input;
+    let input = outer(groups, lanes);
+    let mut row = Vec::new();
+    let value = |(id, weight): &(u32, Ext)| {
+        match claim.matrix.weights(model, claim.first) {
+            Some(weights) => weights.row(*id, &mut row),
+            None => row = embedded(model, *id),
+        }
+        *weight * dot_integers(&input, row.iter().copied())
+    };
+    let sum: Ext = out.iter().map(value).sum();
+    sum * claim.blocks.first().copied().unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use model::synthetic::SyntheticModel;
 use prover::trace::{self, Trace};
 use verifier::layout::Tensor;
 use verifier::public::{Public, Rounded, Widths};
-use verifier::{Reject, verify};
+use verifier::{Outline, Reject, verify};
 
 use crate::world::{claim, engine};
 
@@ -13,11 +13,12 @@ use crate::world::{claim, engine};
 fn verdict(change: impl FnOnce(&mut Trace)) -> Result<(), Reject> {
     let engine = engine(&SyntheticModel::tiny(Architecture::Llama));
     let claim = claim(&engine, (30..35).collect(), 3);
-    let mut public = Public::new(engine.model(), &claim, Widths::default()).expect("a provable claim");
-    let mut trace = trace::trace(&public).expect("an honest trace");
+    let outline = Outline::of(engine.model());
+    let mut public = Public::new(&outline, &claim, Widths::default()).expect("a provable claim");
+    let mut trace = trace::trace(engine.model(), &public).expect("an honest trace");
     public.widths = trace::widths(&public.dims, &mut trace).expect("an honest trace");
     change(&mut trace);
-    let proof = prover::prove::prove_trace(public, trace, &|_| {});
+    let proof = prover::prove::prove_trace(engine.model(), public, trace, &|_| {});
     verify(engine.model(), &claim, &proof).map(|_| ())
 }
 

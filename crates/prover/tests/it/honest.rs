@@ -6,7 +6,7 @@ use protocol::settings::SamplingSettings;
 use verifier::cost::Cost;
 use verifier::layout::{Contents, Layout, Tensor};
 use verifier::public::{Public, Widths};
-use verifier::{Proof, Unprovable};
+use verifier::{Outline, Proof, Unprovable};
 
 use crate::world::{claim, claim_at, engine};
 
@@ -105,7 +105,8 @@ fn what_proofs_do_not_cover_is_refused_by_name() {
 fn costs_are_those_of_the_layout() {
     let engine = engine(&SyntheticModel::tiny(Architecture::Llama));
     let claim = claim(&engine, (30..40).collect(), 6);
-    let public = Public::new(engine.model(), &claim, Widths { unsigned: [12, 12], ..Widths::default() })
+    let outline = Outline::of(engine.model());
+    let public = Public::new(&outline, &claim, Widths { unsigned: [12, 12], ..Widths::default() })
         .expect("provable");
     let layout = Layout::new(&public);
     let cost = Cost::of(&Contents::of(&public));

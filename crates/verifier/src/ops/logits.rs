@@ -6,14 +6,14 @@ use proof_system::sumcheck::bits;
 use proof_system::transcript::Label;
 use protocol::fingerprint::{ExtensionElement, fingerprint_point};
 
-use crate::channel::{Channel, Product, Rows};
+use crate::channel::{Channel, Outputs, Product, Rows, WeightClaim};
 use crate::error::Reject;
 use crate::layout::Tensor;
 use crate::ops::attention::{SCORE_LOW_BITS, at_heads};
 use crate::ops::matmul::products;
 use crate::public::{Matrix, Rounded};
 use crate::script::{At, Script};
-use crate::vectors::{cut, dot_integers, eq_vector, outer, power_of_two, scaled, total};
+use crate::vectors::{cut, eq_vector, power_of_two, scaled, times, total};
 
 /// The low part of a distance from the largest logit.
 ///
@@ -82,16 +82,14 @@ pub fn chosen<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
     let (group_point, lane_point) = cut(rest, bits(groups));
     let own = eq_vector(row_point, dims.sampled);
     let (group_weights, lane_weights) = (eq_vector(group_point, groups), eq_vector(lane_point, lanes));
-    script.expect("the rows of chosen ids", weight, |public| {
-        let inner = outer(&group_weights, &lane_weights);
-        let mut row = Vec::new();
-        let mut sum = Ext::ZERO;
-        for ((id, weight), own) in public.peaks().iter().zip(&rows).zip(&own) {
-            public.model.output().row(*id, &mut row);
-            sum += *weight * *own * dot_integers(&inner, row.iter().copied());
-        }
-        sum
-    })?;
+    script.channel.weights(WeightClaim {
+        matrix: Matrix::Logits,
+        first: 0,
+        blocks: vec![Ext::ONE],
+        out: Outputs::Some(script.public().peaks().into_iter().zip(times(&rows, &own)).collect()),
+        input: [group_weights.clone(), lane_weights.clone()],
+        value: weight,
+    });
     let inner = [group_weights.as_slice(), lane_weights.as_slice()];
     script.committed_rows(Tensor::Out(Rounded::FinalNorm), 0, &own, inner, Some(normed))?;
     Ok(())

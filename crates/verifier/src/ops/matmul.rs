@@ -5,7 +5,7 @@
 use proof_system::field::Ext;
 use proof_system::sumcheck::bits;
 
-use crate::channel::{Channel, Product, Rows, WeightClaim};
+use crate::channel::{Channel, Outputs, Product, Rows, WeightClaim};
 use crate::error::Reject;
 use crate::layout::{Tensor, rounded_geometry};
 use crate::public::{Matrix, Public, Rounded};
@@ -20,7 +20,8 @@ pub fn input_of(matrix: Matrix) -> Tensor {
         Matrix::Output => Tensor::Mixed,
         Matrix::Gate | Matrix::Up => Tensor::Out(Rounded::MlpNorm),
         Matrix::Down => Tensor::Out(Rounded::Product),
-        Matrix::Logits => Tensor::Out(Rounded::FinalNorm),
+        // The table of tokens is read, never multiplied with.
+        Matrix::Logits | Matrix::Embedded => Tensor::Out(Rounded::FinalNorm),
     }
 }
 
@@ -69,8 +70,8 @@ pub fn products<C: Channel>(
         matrix,
         first: rows.first,
         blocks: times(&block_weights, &rows.a),
-        out: out.to_vec(),
-        input: outer(&group_weights, &lane_weights),
+        out: Outputs::All(out.to_vec()),
+        input: [group_weights.clone(), lane_weights.clone()],
         value: weights,
     });
     let row_weights = outer(&block_weights, &rows.b);

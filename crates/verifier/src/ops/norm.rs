@@ -8,11 +8,11 @@ use proof_system::field::Ext;
 use proof_system::sumcheck::bits;
 use proof_system::transcript::Label;
 
-use crate::channel::{Channel, Product, Product3, Rows, Value};
+use crate::channel::{Channel, Outputs, Product, Product3, Rows, Value, WeightClaim};
 use crate::error::Reject;
 use crate::group_weights::GroupWeights;
 use crate::layout::{Tensor, rounded_geometry};
-use crate::public::{Dims, NORM_ROW_COLUMNS, Rounded};
+use crate::public::{Dims, Matrix, NORM_ROW_COLUMNS, Rounded};
 use crate::script::{At, Script};
 use crate::vectors::{cut, dot, dot_integers, eq_vector, outer, power_of_two, scaled, times, total};
 
@@ -111,28 +111,42 @@ pub fn stream<C: Channel>(
             script.committed_rows(Tensor::Out(Rounded::MlpAdd), first, rows, [groups, lanes], known)
         }
         _ => {
-            // Before the first block it is public.
-            let (embedded, rest) = cut(rows, dims.positions.saturating_sub(first));
-            let public = embedded_sum(script, first, embedded, &outer(groups, lanes));
+            // Before the first block it is the tokens'.
+            let (tokens, rest) = cut(rows, dims.positions.saturating_sub(first));
             if rest.is_empty() {
-                script.channel.equal("the embedded tokens", public, known.unwrap_or(public))?;
-                return Ok(public);
+                return embedded(script, first, tokens, [groups, lanes], known);
             }
+            let own = if tokens.is_empty() {
+                Ext::ZERO
+            } else {
+                embedded(script, first, tokens, [groups, lanes], None)?
+            };
             let tensor = Tensor::Out(Rounded::MlpAdd);
             let first = first.max(dims.positions).saturating_sub(dims.positions);
-            let known = known.map(|known| known - public);
-            Ok(public + script.committed_rows(tensor, first, rest, [groups, lanes], known)?)
+            let known = known.map(|known| known - own);
+            Ok(own + script.committed_rows(tensor, first, rest, [groups, lanes], known)?)
         }
     }
 }
 
-fn embedded_sum<C: Channel>(script: &Script<'_, C>, first: usize, rows: &[Ext], inner: &[Ext]) -> Ext {
-    let public = script.public();
-    let embedded = public.embedded.chunks(public.dims.width.max(1)).skip(first);
-    rows.iter()
-        .zip(embedded)
-        .map(|(weight, row)| *weight * dot_integers(inner, row.iter().map(|v| i64::from(*v))))
-        .sum()
+/// The stream before the first block: rows of the table of tokens.
+fn embedded<C: Channel>(
+    script: &mut Script<'_, C>,
+    first: usize,
+    rows: &[Ext],
+    inner: [&[Ext]; 2],
+    known: Option<Ext>,
+) -> Result<Ext, Reject> {
+    let value = match known {
+        Some(value) => value,
+        None => script.channel.send(Value::Embedded { first, rows, inner })?,
+    };
+    let ids = script.public().ids.iter().skip(first).copied();
+    let out = Outputs::Some(ids.zip(rows.iter().copied()).collect());
+    let input = inner.map(<[Ext]>::to_vec);
+    let blocks = vec![Ext::ONE];
+    script.channel.weights(WeightClaim { matrix: Matrix::Embedded, first: 0, blocks, out, input, value });
+    Ok(value)
 }
 
 /// The constraints of all rows' scalars, at one random combination of rows.

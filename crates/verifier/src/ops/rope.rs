@@ -53,7 +53,7 @@ fn rotated_weights(public: &Public<'_>, is_query: bool, rows: &Rows, elements: &
         weights.resize(start.saturating_add(elements.len()), Ext::ZERO);
         for (pair, rotation) in table.position(position).iter().enumerate() {
             let [cos, sin] = rotation.map(|value| Base::from_signed(i64::from(value)));
-            let (first, second) = match public.model.config.rope_style {
+            let (first, second) = match public.outline.config.rope_style {
                 RopeStyle::Interleaved => (pair.saturating_mul(2), pair.saturating_mul(2).saturating_add(1)),
                 RopeStyle::Halves => (pair, pair.saturating_add(pairs)),
             };

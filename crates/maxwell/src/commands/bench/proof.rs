@@ -11,6 +11,7 @@ use evidence::replay::replay_delivered;
 use protocol::{Claim, ClientSeed, Nonce, SamplingSettings, Verdict};
 use prover::Phase;
 use serde_json::{Value, json};
+use verifier::Outline;
 use verifier::layout::{Layout, Tree};
 use verifier::public::Public;
 
@@ -142,7 +143,8 @@ fn measure(engine: &Engine, arguments: &ProofArguments, outputs: u32) -> anyhow:
         .zip(ends)
         .map(|((phase, start), end)| (*phase, end.duration_since(*start).as_secs_f64()));
     let phases = phases.collect();
-    let public = Public::new(model, &claim, proof.widths.clone())?;
+    let outline = Outline::of(model);
+    let public = Public::new(&outline, &claim, proof.widths.clone())?;
     let layout = Layout::new(&public);
     let lookups = layout.trees.iter().map(|tree: &Tree| 1_usize << tree.bits).sum();
     let bytes = proof.encode().len();
