@@ -1,16 +1,21 @@
 //! The identity of a model: one hash over everything that decides its numbers and its words. Never includes
 //! a path, a name that a user chose, or the time.
 
+mod config;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use protocol::encoding::Encoder;
 use protocol::id::{ModelCommitment, TemplateDigest};
 use tokenizer::{Special, Tokenizer, TokenizerSpec};
 
+pub use self::config::{ConfigError, decode_config, encode_config};
 use crate::Error;
 use crate::calibration::{self, TEXT};
 use crate::formats::Formats;
-use crate::import::{AttentionScale, BlockTensors, ImportedFile, ModelConfig, Tensors};
+use crate::import::{BlockTensors, ImportedFile, ModelConfig, Tensors};
 use crate::ops::matmul::Accumulate;
 use crate::ops::rms_norm::output_exponent;
 use crate::recipe::{Recipe, RotationKind};
@@ -61,22 +66,9 @@ impl Model {
             });
         }
         let recipe = Recipe::new(&config);
-        let template = tokenizer
-            .chat_template
-            .as_ref()
-            .map(|t| TemplateDigest::from_bytes(blake3::derive_key(TEMPLATE_CONTEXT, t.as_bytes())));
+        let template = template_digest(&tokenizer);
         let weights_root = weights_root(&tensors);
-        let mut out = Encoder::new();
-        out.structure("maxwell.model", 1, 7);
-        out.text(NUMERICS);
-        encode_config(&config, &mut out);
-        out.bytes(&weights_root);
-        out.bytes(&tokenizer_digest(&tokenizer));
-        formats.encode(&mut out);
-        out.bytes(&tables_digest(&config, &recipe, &formats));
-        out.bytes(blake3::hash(TEXT.as_bytes()).as_bytes());
-        let commitment =
-            ModelCommitment::from_bytes(blake3::derive_key(COMMITMENT_CONTEXT, &out.into_bytes()));
+        let commitment = identity(&config, &weights_root, &tokenizer_digest(&tokenizer), &formats);
         let tokenizer = Arc::new(Tokenizer::new(tokenizer)?);
         Ok(Self { config, tensors, formats, recipe, tokenizer, losses, weights_root, commitment, template })
     }
@@ -100,6 +92,33 @@ impl Tensors {
     pub fn output(&self) -> &Weights {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
+}
+
+/// The identity of the model with these parts.
+#[must_use]
+pub fn identity(
+    config: &ModelConfig,
+    weights_root: &[u8; 32],
+    tokenizer_digest: &[u8; 32],
+    formats: &Formats,
+) -> ModelCommitment {
+    let mut out = Encoder::new();
+    out.structure("maxwell.model", 1, 7);
+    out.text(NUMERICS);
+    encode_config(config, &mut out);
+    out.bytes(weights_root);
+    out.bytes(tokenizer_digest);
+    formats.encode(&mut out);
+    out.bytes(&tables_digest(config, &Recipe::new(config), formats));
+    out.bytes(blake3::hash(TEXT.as_bytes()).as_bytes());
+    ModelCommitment::from_bytes(blake3::derive_key(COMMITMENT_CONTEXT, &out.into_bytes()))
+}
+
+/// Identity of the chat template, if there is one.
+#[must_use]
+pub fn template_digest(tokenizer: &TokenizerSpec) -> Option<TemplateDigest> {
+    let template = tokenizer.chat_template.as_ref()?;
+    Some(TemplateDigest::from_bytes(blake3::derive_key(TEMPLATE_CONTEXT, template.as_bytes())))
 }
 
 /// Calibrates an imported file: see module [`calibration`]. `progress` counts to 1000.
@@ -202,33 +221,6 @@ fn hash_words(values: &[i16]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-fn encode_config(config: &ModelConfig, out: &mut Encoder) {
-    out.structure("maxwell.config", 1, 22);
-    out.text(config.architecture.family().name);
-    let ModelConfig { blocks, width, heads, kv_heads, head_dim, ff, vocab, context, .. } = *config;
-    for number in [blocks, width, heads, kv_heads, head_dim, ff, vocab, context, config.rope_dim] {
-        out.unsigned(u64::from(number));
-    }
-    for bits in [config.rope_base_bits, config.rope_factor_bits, config.eps_bits] {
-        out.unsigned(u64::from(bits));
-    }
-    match config.sliding {
-        None => out.null(),
-        Some(sliding) => out.list_u32(&[sliding.window, sliding.period, sliding.rope_base_bits]),
-    }
-    match config.attention_scale {
-        AttentionScale::InverseSqrt(n) => out.list_u32(&[0, n]),
-        AttentionScale::Factor(bits) => out.list_u32(&[1, bits]),
-    }
-    out.unsigned(config.rope_style as u64);
-    out.unsigned(config.activation as u64);
-    for flag in
-        [config.qkv_bias, config.qk_norm, config.post_norms, config.scaled_embedding, config.tied_embeddings]
-    {
-        out.boolean(flag);
-    }
-}
-
 /// The tokenizer bundle: everything that turns text into tokens and back, as the bytes that the commitment hashes.
 ///
 /// A CBOR sequence (RFC 8742) of two items: the structure, and behind it the chat template as a byte string, which
@@ -291,6 +283,3 @@ fn tables_digest(config: &ModelConfig, recipe: &Recipe, formats: &Formats) -> [u
     }
     *hasher.finalize().as_bytes()
 }
-
-#[cfg(test)]
-mod tests;

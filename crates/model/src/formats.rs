@@ -131,7 +131,7 @@ impl Formats {
         let count = input.array_header(MAX_BLOCKS, "blocks")?;
         let mut blocks = Vec::with_capacity(count);
         for _ in 0..count {
-            input.array_header(1 + Site::ALL.len() as u64, "a block's formats")?;
+            input.array_exact(1 + Site::ALL.len() as u64, "a block's formats")?;
             let mut exponents = [0; Site::ALL.len()];
             for slot in &mut exponents {
                 *slot = exponent(input)?;
@@ -143,7 +143,7 @@ impl Formats {
         let count = input.array_header(MAX_BLOCKS, "wide rows")?;
         let mut wide_rows = Vec::with_capacity(count);
         for _ in 0..count {
-            input.array_header(Site::ALL.len() as u64, "a block's wide rows")?;
+            input.array_exact(Site::ALL.len() as u64, "a block's wide rows")?;
             let mut counts = [0; Site::ALL.len()];
             for slot in &mut counts {
                 *slot = input.unsigned_u32("wide rows")?;

@@ -7,7 +7,8 @@
 //! | [`trace`] | the execution as integers |
 //! | [`leaves`] | looked-up values: counts and trees |
 //! | [`columns`] | the columns of every sumcheck |
-//! | [`merge`] | the sumcheck over all claims about the trace |
+//! | [`merge`] | the sumchecks over all claims about a stream, and its opening |
+//! | [`weights`] | a commitment to the weights, and its opening |
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -19,5 +20,7 @@ pub mod leaves;
 pub mod merge;
 pub mod prove;
 pub mod trace;
+pub mod weights;
 
 pub use self::prove::{Phase, prove};
+pub use self::weights::CommittedWeights;

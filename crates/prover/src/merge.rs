@@ -1,13 +1,64 @@
 //! The sumcheck over all claims about the stream; see `verifier::merge`. Each claim keeps its own range of groups, which shrinks by half
 //! in every round.
 
+use proof_system::commitment::{Committed, Opening};
 use proof_system::field::Ext;
+use proof_system::fold::fold_rows;
 use proof_system::kernels::Isa;
-use proof_system::sumcheck::next_claim;
-use proof_system::transcript::Transcript;
+use proof_system::sumcheck::{self, bits, next_claim};
+use proof_system::transcript::{Label, Transcript};
 use rayon::prelude::*;
+use verifier::channel::Claim;
+use verifier::merge::{Stream, combined, ends, interval_weights};
+use verifier::vectors::{dot, eq_vector};
 
 use crate::columns::combine_tall;
+
+/// All messages about a stream's claims, and its opening.
+pub fn open(
+    claims: &[Claim],
+    committed: &Committed,
+    stream: &Stream,
+    transcript: &mut Transcript,
+    isa: Isa,
+) -> (Vec<Ext>, Opening) {
+    let (lanes, groups) = (stream.lanes(), stream.groups());
+    let integers = &committed.integers()[..stream.length];
+    let gamma = transcript.challenge(Label::Batching);
+    let powers = gamma.powers(claims.len());
+    let term = |(claim, power): (&Claim, &Ext)| {
+        let own = &integers[claim.first * lanes..][..claim.hi.len() * lanes];
+        Term::new(claim.first, &claim.hi.spread(), fold_rows(isa, own, &claim.lo), *power)
+    };
+    let terms = claims.par_iter().zip(&powers).map(term).collect();
+    let (first, point, ranges) = prove(terms, bits(groups), combined(claims, gamma), transcript);
+    let mut messages: Vec<Ext> = first.into_iter().flatten().chain(ranges.iter().copied()).collect();
+    transcript.absorb_elements(Label::Claims, &ranges);
+
+    let gamma = transcript.challenge(Label::Batching);
+    let mut step = |value, dimensions: &[usize], columns: [Vec<Ext>; 2], transcript: &mut Transcript| {
+        let columns = columns.map(|column| column.into_iter().collect());
+        let (rounds, point, values) = sumcheck::prove(columns, dimensions, value, isa, transcript);
+        messages.extend(rounds.into_iter().flatten().chain(values));
+        transcript.absorb_elements(Label::Claims, &values);
+        let [_, value] = values;
+        (point, value)
+    };
+    let value = dot(&ranges, &gamma.powers(ranges.len()));
+    let eq = eq_vector(&point, groups);
+    let ends = ends(claims, groups);
+    let weights = interval_weights(claims, &ends, lanes, gamma);
+    let sums = interval_lanes(isa, integers, lanes, &ends, &eq);
+    let (point, value) = step(value, &[ends.len(), lanes], [weights, sums], transcript);
+    let (interval_point, lane_point) = point.split_at(bits(ends.len()));
+    let weights = interval_weights_of_groups(&ends, &eq_vector(interval_point, ends.len()), &eq);
+    let values = fold_rows(isa, integers, &eq_vector(lane_point, lanes));
+    let (group_point, _) = step(value, &[groups], [weights, values], transcript);
+    let point = stream.point(&group_point, lane_point);
+    let row_bits = committed.shape().row_bits() as usize;
+    let opening = committed.open(&point[..row_bits], transcript);
+    (messages, opening)
+}
 
 /// A claim's weights and values from its first group on.
 pub struct Term {

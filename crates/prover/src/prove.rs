@@ -7,20 +7,19 @@ use proof_system::fold::fold_rows;
 use proof_system::kernels::Isa;
 use proof_system::lookup::Workspace;
 use proof_system::multilinear::ExtColumn;
-use proof_system::sumcheck::{self, bits};
+use proof_system::sumcheck;
 use proof_system::transcript::{Label, Transcript};
 use protocol::claim::Claim as ModelClaim;
 use rayon::prelude::*;
 use verifier::channel::{Channel, Claim, Product, Product3, Reduced, TreeEnd, Value, WeightClaim};
 use verifier::layout::{Layout, Tensor, WORK_BITS};
-use verifier::merge::{combined, ends, interval_weights};
 use verifier::public::{Public, Widths};
 use verifier::statement::statement;
 use verifier::vectors::{dot, eq_vector, outer};
 use verifier::{Outline, Proof, Reject, Unprovable, script};
 
 use crate::leaves::{Proven, Sources};
-use crate::merge::{self, Term};
+use crate::merge;
 use crate::trace::{self, Trace};
 
 /// Where the prover is.
@@ -84,7 +83,7 @@ pub fn prove_trace(
     let counts = Sources { public: &public, layout: &layout, trace: &trace, stream: &stream }.counts();
     let place = layout.tensor(Tensor::Counts);
     stream[place.offset..][..counts.len()].copy_from_slice(&counts);
-    let committed = Committed::new(stream, layout.shape(public.dims.lane_bits), isa);
+    let committed = Committed::new(stream, layout.stream(public.dims.lane_bits).shape, isa);
     let mut transcript = Transcript::new(&statement(public.claim, &public.widths));
     transcript.absorb(Label::Commitment, &committed.root());
 
@@ -171,42 +170,11 @@ impl Prover<'_> {
 
     fn finish(mut self) -> Proof {
         (self.progress)(Phase::Open);
-        let lanes = self.public.dims.lanes();
-        let groups = self.layout.length / lanes;
+        let stream = self.layout.stream(self.public.dims.lane_bits);
         let claims = std::mem::take(&mut self.claims);
-        let gamma = self.draw(Label::Batching);
-        let value = combined(&claims, gamma);
-        let stream = self.committed.integers();
-        let powers = gamma.powers(claims.len());
-        let term = |(claim, power): (&Claim, &Ext)| {
-            let integers = &stream[claim.first * lanes..][..claim.hi.len() * lanes];
-            Term::new(claim.first, &claim.hi.spread(), fold_rows(self.isa, integers, &claim.lo), *power)
-        };
-        let terms = claims.par_iter().zip(&powers).map(term).collect();
-        let (messages, point, ranges) = merge::prove(terms, bits(groups), value, &mut self.transcript);
-        self.messages.extend(messages.into_iter().flatten());
-        self.say(&ranges);
-
-        let gamma = self.draw(Label::Batching);
-        let value = dot(&ranges, &gamma.powers(ranges.len()));
-        let eq = eq_vector(&point, groups);
-        let ends = ends(&claims, groups);
-        let weights = interval_weights(&claims, &ends, lanes, gamma);
-        let sums = merge::interval_lanes(self.isa, self.committed.integers(), lanes, &ends, &eq);
-        let columns = [weights, sums].map(|column| column.into_iter().collect());
-        let (point, [_, value]) = self.sumcheck(value, &[ends.len(), lanes], columns);
-        let (interval_point, lane_point) = point.split_at(bits(ends.len()));
-        let weights = merge::interval_weights_of_groups(&ends, &eq_vector(interval_point, ends.len()), &eq);
-        let integers = &self.committed.integers()[..groups * lanes];
-        let values = fold_rows(self.isa, integers, &eq_vector(lane_point, lanes));
-        let columns = [weights, values].map(|column| column.into_iter().collect());
-        let (group_point, _) = self.sumcheck(value, &[groups], columns);
-        let shape = self.committed.shape();
-        let all = (shape.row_bits() + shape.column_bits - self.public.dims.lane_bits) as usize;
-        let mut point = vec![Ext::ZERO; all - group_point.len()];
-        point.extend(group_point);
-        point.extend(lane_point);
-        let opening = self.committed.open(&point[..shape.row_bits() as usize], &mut self.transcript);
+        let (messages, opening) =
+            merge::open(&claims, &self.committed, &stream, &mut self.transcript, self.isa);
+        self.messages.extend(messages);
         Proof {
             widths: self.public.widths.clone(),
             root: self.committed.root(),
@@ -214,6 +182,7 @@ impl Prover<'_> {
             trees: self.trees.into_iter().map(|tree| tree.proof).collect(),
             messages: self.messages,
             opening,
+            weights: None,
         }
     }
 }

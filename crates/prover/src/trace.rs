@@ -69,10 +69,8 @@ pub fn trace(model: &Model, public: &Public<'_>) -> Result<Trace, Unprovable> {
     let mut run = Run { model, public, accumulate, trace: Trace::default() };
     run.prepare();
     let mut x: Vec<i64> = public.ids.iter().flat_map(|id| embedded(model, *id)).collect();
-    run.trace.embedded = x
-        .iter()
-        .map(|v| i32::try_from(*v).map_err(|_| Unprovable::Stream))
-        .collect::<Result<_, _>>()?;
+    run.trace.embedded =
+        x.iter().map(|v| i32::try_from(*v).map_err(|_| Unprovable::Stream)).collect::<Result<_, _>>()?;
     for block in 0..public.dims.blocks {
         run.attention_half(block, &mut x)?;
         run.mlp_half(block, &mut x)?;

@@ -13,8 +13,6 @@ use crate::public::{Matrix, Public, Rounded};
 /// A claim about committed integers: the sum of `hi[z] * lo[lane]` times integer (z, lane), over lanes z from `first` on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Of this tensor; for names only.
-    pub tensor: Tensor,
     /// First group of lanes in the stream.
     pub first: usize,
     /// One weight per group.

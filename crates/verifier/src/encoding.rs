@@ -6,7 +6,7 @@ use proof_system::field::extension::EXT_BYTES;
 use proof_system::field::{Base, Ext};
 use proof_system::lookup::{FractionTreeProof, LayerProof};
 
-use crate::proof::Proof;
+use crate::proof::{OpenedWeights, Proof};
 use crate::public::{Draw, WIDE, Widths};
 
 /// First bytes of a proof.
@@ -35,6 +35,12 @@ pub enum Malformed {
     #[error("the proof goes on after byte {offset}")]
     Trailing {
         /// Where it should end.
+        offset: usize,
+    },
+    /// Neither yes nor no.
+    #[error("byte {offset} is neither 0 nor 1")]
+    Flag {
+        /// Where.
         offset: usize,
     },
     /// A number that has another form.
@@ -72,17 +78,10 @@ impl Proof {
                 elements(&mut out, &layer.children);
             }
         }
-        count(&mut out, self.messages.len());
-        elements(&mut out, &self.messages);
-        count(&mut out, self.opening.row.len());
-        elements(&mut out, &self.opening.row);
-        out.extend(self.opening.work.to_le_bytes());
-        count(&mut out, self.opening.columns.len());
-        for column in &self.opening.columns {
-            count(&mut out, column.elements.len());
-            out.extend(column.elements.iter().flat_map(|element| element.value().to_le_bytes()));
-            count(&mut out, column.path.len());
-            out.extend(column.path.iter().flatten());
+        encode_opened(&mut out, &self.messages, &self.opening);
+        out.push(u8::from(self.weights.is_some()));
+        if let Some(opened) = &self.weights {
+            encode_opened(&mut out, &opened.messages, &opened.opening);
         }
         out
     }
@@ -106,16 +105,45 @@ impl Proof {
         let root: Digest = input.array("the commitment")?;
         let work = u64::from_le_bytes(input.array("the proof of work")?);
         let trees = input.list(4 * EXT_BYTES, "a lookup tree", tree)?;
-        let messages = input.list(EXT_BYTES, "a message", Input::element)?;
-        let row = input.list(EXT_BYTES, "the combined row", Input::element)?;
-        let opening_work = u64::from_le_bytes(input.array("the second proof of work")?);
-        let columns = input.list(8, "an opened column", column)?;
+        let (messages, opening) = opened(&mut input)?;
+        let offset = input.offset();
+        let weights = match input.array("whether weights are opened")? {
+            [0] => None,
+            [1] => {
+                let (messages, opening) = opened(&mut input)?;
+                Some(OpenedWeights { messages, opening })
+            }
+            _ => return Err(Malformed::Flag { offset }),
+        };
         if !input.rest.is_empty() {
             return Err(Malformed::Trailing { offset: input.offset() });
         }
-        let opening = Opening { row, work: opening_work, columns };
-        Ok(Self { widths: Widths { unsigned, wide, draws }, root, work, trees, messages, opening })
+        let widths = Widths { unsigned, wide, draws };
+        Ok(Self { widths, root, work, trees, messages, opening, weights })
     }
+}
+
+fn encode_opened(out: &mut Vec<u8>, messages: &[Ext], opening: &Opening) {
+    count(out, messages.len());
+    elements(out, messages);
+    count(out, opening.row.len());
+    elements(out, &opening.row);
+    out.extend(opening.work.to_le_bytes());
+    count(out, opening.columns.len());
+    for column in &opening.columns {
+        count(out, column.elements.len());
+        out.extend(column.elements.iter().flat_map(|element| element.value().to_le_bytes()));
+        count(out, column.path.len());
+        out.extend(column.path.iter().flatten());
+    }
+}
+
+fn opened(input: &mut Input<'_>) -> Result<(Vec<Ext>, Opening), Malformed> {
+    let messages = input.list(EXT_BYTES, "a message", Input::element)?;
+    let row = input.list(EXT_BYTES, "the combined row", Input::element)?;
+    let work = u64::from_le_bytes(input.array("the proof of work of an opening")?);
+    let columns = input.list(8, "an opened column", column)?;
+    Ok((messages, Opening { row, work, columns }))
 }
 
 fn count(out: &mut Vec<u8>, count: usize) {

@@ -144,6 +144,12 @@ pub enum Reject {
     /// The commitment's opening.
     #[error("opening: {0}")]
     Opening(#[from] commitment::Reject),
+    /// The proof is for verifiers who hold the model.
+    #[error("the proof does not open the weights, so it can only be verified with the model at hand")]
+    NoWeights,
+    /// The weights' commitment has other values than the proof needs.
+    #[error("the weights: {0}")]
+    OpenedWeights(Box<Reject>),
     /// The weights have another value.
     #[error("the weights of {matrix} do not have the value that the proof needs")]
     Weights {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::merge::Stream;
 use crate::public::{Dims, MAX_RANGE_BITS, NORM_ROW_COLUMNS, Public, Rounded, quotient, triangle};
 
 /// Leaves of a lookup tree: 2^this at most.
@@ -232,14 +233,20 @@ impl Layout {
         found.map_or(Place { offset: 0, rows: 0, inner: 1 }, |(_, place)| *place)
     }
 
-    /// The shape of the committed matrix.
+    /// The committed stream.
     #[must_use]
-    pub fn shape(&self, lane_bits: u32) -> proof_system::commitment::Shape {
-        let bits = usize::BITS.saturating_sub(self.length.leading_zeros());
-        let column_bits =
-            bits.div_ceil(2).saturating_add(3).clamp(lane_bits.saturating_add(1), MAX_COLUMN_BITS);
-        proof_system::commitment::Shape::of(self.length, column_bits, QUERIES, WORK_BITS)
+    pub fn stream(&self, lane_bits: u32) -> Stream {
+        stream(self.length, lane_bits)
     }
+}
+
+/// A stream of so many integers: rows are longer than columns, since a row takes 16 bytes an element and a column 8 a query.
+#[must_use]
+pub fn stream(length: usize, lane_bits: u32) -> Stream {
+    let bits = usize::BITS.saturating_sub(length.leading_zeros());
+    let column_bits = bits.div_ceil(2).saturating_add(3).clamp(lane_bits.saturating_add(1), MAX_COLUMN_BITS);
+    let shape = proof_system::commitment::Shape::of(length, column_bits, QUERIES, WORK_BITS);
+    Stream { length, lane_bits, shape }
 }
 
 /// Shape of a rounded result: (block, position, inner).

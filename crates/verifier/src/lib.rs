@@ -12,11 +12,14 @@
 //! | [`public`] | shapes, shifts and tables from outline and claim |
 //! | [`layout`] | where committed tensors, looked-up columns and tables stand |
 //! | [`channel`] | one end of the protocol |
+//! | [`said`] | the prover's messages, read in order |
 //! | [`group_weights`] | what a claim about the stream weighs its integers with |
 //! | [`script`], [`ops`] | its steps |
 //! | [`cost`] | what a proof costs, for any shape |
+//! | [`manifest`] | a model for verifiers who do not have it |
 //! | [`merge`] | all claims about committed integers as one |
-//! | [`weights`] | all claims about weights |
+//! | [`weights`] | all claims about weights, by whoever holds them |
+//! | [`weight_stream`] | all claims about weights, by whoever holds a commitment to them |
 //! | [`vectors`] | small vectors of weights |
 
 #![deny(
@@ -39,19 +42,23 @@ pub mod encoding;
 pub mod error;
 pub mod group_weights;
 pub mod layout;
+pub mod manifest;
 pub mod merge;
 pub mod ops;
 pub mod outline;
 pub mod proof;
 pub mod public;
+pub mod said;
 pub mod script;
 pub mod soundness;
 pub mod statement;
 pub mod vectors;
 pub mod verify;
+pub mod weight_stream;
 pub mod weights;
 
 pub use self::error::{Reject, Unprovable};
+pub use self::manifest::Manifest;
 pub use self::outline::Outline;
 pub use self::proof::Proof;
-pub use self::verify::verify;
+pub use self::verify::{verify, verify_thin};

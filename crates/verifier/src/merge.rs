@@ -8,11 +8,96 @@
 //!
 //! What is left is one value of the stream. Error: (2 claims + 2 intervals + 6 log groups + 2 lane bits) / |F|.
 
+use proof_system::commitment::{self, Digest, Opening, Shape};
 use proof_system::field::Ext;
+use proof_system::sumcheck::{bits, variables};
+use proof_system::transcript::Label;
+use rayon::prelude::*;
 
 use crate::channel::Claim;
+use crate::error::Reject;
 use crate::group_weights::prefix_of_products;
-use crate::vectors::scaled;
+use crate::said::Said;
+use crate::vectors::{cut, dot, eq_vector, scaled};
+
+/// A committed stream of integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// A multiple of the lanes.
+    pub length: usize,
+    /// Each group has 2^this integers.
+    pub lane_bits: u32,
+    /// Of the committed matrix.
+    pub shape: Shape,
+}
+
+impl Stream {
+    /// Integers of a group.
+    #[must_use]
+    pub const fn lanes(&self) -> usize {
+        1_usize.wrapping_shl(self.lane_bits)
+    }
+
+    /// Groups of lanes.
+    #[must_use]
+    pub const fn groups(&self) -> usize {
+        self.length.wrapping_shr(self.lane_bits)
+    }
+
+    /// A point of the matrix from one of the groups and one of the lanes.
+    #[must_use]
+    pub fn point(&self, groups: &[Ext], lanes: &[Ext]) -> Vec<Ext> {
+        let all = self.shape.row_bits().saturating_add(self.shape.column_bits);
+        let known = groups.len().saturating_add(lanes.len());
+        let mut point = vec![Ext::ZERO; usize::try_from(all).unwrap_or(0).saturating_sub(known)];
+        point.extend_from_slice(groups);
+        point.extend_from_slice(lanes);
+        point
+    }
+}
+
+/// Checks all claims about a stream.
+///
+/// # Errors
+/// [`Reject`]: what does not hold.
+pub fn verify(
+    said: &mut Said<'_>,
+    claims: &[Claim],
+    stream: &Stream,
+    root: &Digest,
+    opening: &Opening,
+) -> Result<(), Reject> {
+    let (lanes, groups) = (stream.lanes(), stream.groups());
+    let gamma = said.transcript.challenge(Label::Batching);
+    let (mut z, value) = said.rounds::<2>(combined(claims, gamma), bits(groups))?;
+    // The last variable is the most significant one.
+    z.reverse();
+    let mut ranges = Vec::with_capacity(claims.len());
+    for _ in claims {
+        ranges.extend(said.next::<1>()?);
+    }
+    said.transcript.absorb_elements(Label::Claims, &ranges);
+    let weights: Vec<Ext> = claims.par_iter().map(|claim| claim.hi.at(&z, claim.first)).collect();
+    let terms = gamma.powers(claims.len());
+    let expected = terms.iter().zip(&weights).zip(&ranges).map(|((power, w), r)| *power * *w * *r).sum();
+    said.equal("the sum of all claims", expected, value)?;
+
+    let gamma = said.transcript.challenge(Label::Batching);
+    let value = dot(&ranges, &gamma.powers(ranges.len()));
+    let ends = ends(claims, groups);
+    let (point, [weight, value]) = said.sumcheck::<2>(value, variables(&[ends.len(), lanes]))?;
+    let (interval_point, lane_point) = cut(&point, bits(ends.len()));
+    let (intervals, row) = (eq_vector(interval_point, ends.len()), eq_vector(lane_point, lanes));
+    let all = interval_weights(claims, &ends, lanes, gamma);
+    let expected = all.chunks(lanes).zip(&intervals).map(|(own, w)| dot(own, &row) * *w).sum();
+    said.equal("the weights of intervals", expected, weight)?;
+
+    let (group_point, [weight, opened]) = said.sumcheck::<2>(value, bits(groups))?;
+    let expected = interval_weight_at(&ends, &intervals, &z, &group_point);
+    said.equal("the weights of groups", expected, weight)?;
+    let point = stream.point(&group_point, lane_point);
+    Ok(commitment::verify(root, stream.shape, &point, opened, opening, &mut said.transcript)?)
+}
 
 /// The sum of all claims, each times a power of gamma.
 #[must_use]

@@ -14,15 +14,8 @@ use tokenizer::Tokenizer;
 use crate::public::Matrix;
 
 /// The matrices of a block, in the order of [`Outline::grids`].
-pub const OF_BLOCK: [Matrix; 7] = [
-    Matrix::Query,
-    Matrix::Key,
-    Matrix::Value,
-    Matrix::Output,
-    Matrix::Gate,
-    Matrix::Up,
-    Matrix::Down,
-];
+pub const OF_BLOCK: [Matrix; 7] =
+    [Matrix::Query, Matrix::Key, Matrix::Value, Matrix::Output, Matrix::Gate, Matrix::Up, Matrix::Down];
 
 /// A model without its matrices.
 #[derive(Clone, Debug)]

@@ -21,4 +21,15 @@ pub struct Proof {
     pub messages: Vec<Ext>,
     /// Of the committed stream at the merge's point.
     pub opening: Opening,
+    /// For verifiers without the model: what its weights' commitment has to show.
+    pub weights: Option<OpenedWeights>,
+}
+
+/// All claims about the weights as one value of their commitment, and its opening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedWeights {
+    /// The merge's.
+    pub messages: Vec<Ext>,
+    /// At the merge's point.
+    pub opening: Opening,
 }

@@ -497,7 +497,8 @@ fn sampler(outline: &Outline, claim: &Claim) -> Result<Option<Sampler>, Unprovab
         return Ok(None);
     }
     let factor = factor(1000, temperature);
-    let shift = outline.logit_exponent().saturating_sub(tables::SAMPLER_STEP_BITS).saturating_add(FACTOR_BITS);
+    let shift =
+        outline.logit_exponent().saturating_sub(tables::SAMPLER_STEP_BITS).saturating_add(FACTOR_BITS);
     let what = "distances of logits";
     let shift = u32::try_from(shift)
         .ok()
@@ -505,8 +506,10 @@ fn sampler(outline: &Outline, claim: &Claim) -> Result<Option<Sampler>, Unprovab
         .ok_or(Unprovable::Shift { what, shift })?;
     // Twice the largest distance, times the factor, stays below p: no other distance fits the same remainder.
     let bits = |value: u64| u64::BITS.saturating_sub(value.leading_zeros());
-    let product =
-        bits(outline.output_rows.largest_sum()).saturating_add(15).saturating_add(1).saturating_add(bits(factor));
+    let product = bits(outline.output_rows.largest_sum())
+        .saturating_add(15)
+        .saturating_add(1)
+        .saturating_add(bits(factor));
     if product > 62 {
         return Err(Unprovable::Temperature { temperature_milli: temperature });
     }
@@ -517,7 +520,6 @@ fn sampler(outline: &Outline, claim: &Claim) -> Result<Option<Sampler>, Unprovab
 
 fn dims(outline: &Outline, claim: &Claim) -> Result<Dims, Unprovable> {
     let config = &outline.config;
-    let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
     let positions = claim.prompt_ids.len().saturating_add(claim.output_ids.len()).saturating_sub(1);
     if positions > SHORT_CONTEXT {
         return Err(Unprovable::Positions { found: positions, limit: SHORT_CONTEXT });
@@ -533,8 +535,20 @@ fn dims(outline: &Outline, claim: &Claim) -> Result<Dims, Unprovable> {
         head_dim: size(config.head_dim),
         ff: size(config.ff),
         vocab: size(config.vocab),
-        lane_bits: config.head_dim.trailing_zeros().min(MAX_LANE_BITS),
+        lane_bits: lane_bits(config),
     })
+}
+
+/// A dimension of a model.
+#[must_use]
+pub fn size(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// Rows of every tensor of a model are multiples of 2^this.
+#[must_use]
+pub fn lane_bits(config: &ModelConfig) -> u32 {
+    config.head_dim.trailing_zeros().min(MAX_LANE_BITS)
 }
 
 fn split(shifts: Vec<i32>, op: Rounded) -> Result<Split, Unprovable> {

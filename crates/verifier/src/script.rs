@@ -103,7 +103,6 @@ impl<C: Channel> Script<'_, C> {
         let (high, low) = cut(point, point.len().saturating_sub(lane_bits));
         let rows = self.channel.layout().tensor(Tensor::Counts).rows;
         let claim = Claim {
-            tensor: Tensor::Counts,
             first: 0,
             hi: GroupWeights::Slice { point: high.to_vec(), first: 0, count: rows },
             lo: eq_vector(low, self.public().dims.lanes()),
@@ -228,13 +227,8 @@ impl<C: Channel> Script<'_, C> {
     ) {
         let place = self.channel.layout().tensor(tensor);
         let first = place.offset.saturating_add(piece.first.saturating_mul(place.inner));
-        let claim = Claim {
-            tensor,
-            first: self.public().dims.groups(first),
-            hi: weights.clone(),
-            lo: lanes.to_vec(),
-            value,
-        };
+        let claim =
+            Claim { first: self.public().dims.groups(first), hi: weights.clone(), lo: lanes.to_vec(), value };
         self.channel.claim(claim);
     }
 
@@ -376,7 +370,7 @@ impl<C: Channel> Script<'_, C> {
         let place = self.channel.layout().tensor(tensor);
         let first = place.offset.saturating_add(first.saturating_mul(place.inner));
         let first = self.public().dims.groups(first);
-        let mut claim = Claim { tensor, first, hi, lo: lanes.to_vec(), value: Ext::ZERO };
+        let mut claim = Claim { first, hi, lo: lanes.to_vec(), value: Ext::ZERO };
         claim.value = match known {
             Some(value) => value,
             None => self.channel.send(Value::Committed(&claim))?,

@@ -3,6 +3,7 @@
 //! oracle); whoever tries again pays the work that stands before the two large terms.
 
 use crate::layout::{Layout, QUERIES, WORK_BITS};
+use crate::merge::Stream;
 use crate::public::Dims;
 
 /// The least level.
@@ -36,19 +37,22 @@ impl Soundness {
             .iter()
             .map(|tree| of_tree(tree.bits))
             .fold(of_tree(layout.table_bits), u128::saturating_add);
-        let shape = layout.shape(dims.lane_bits);
-        // (3/4)^q = 2^-(0.41503.. q).
-        let queries = u32::try_from(QUERIES).unwrap_or(0).saturating_mul(41_503);
-        let column_bits = queries.checked_div(100_000).unwrap_or(0).saturating_add(WORK_BITS);
-        let codeword =
-            1_u128.wrapping_shl(shape.column_bits.saturating_add(proof_system::commitment::RATE_BITS));
         Self {
             lookups: all.saturating_mul(4).wrapping_shr(WORK_BITS).saturating_add(1),
             trees,
-            steps: u128::try_from(messages).unwrap_or(u128::MAX).saturating_mul(3),
-            columns: 1_u128.wrapping_shl(128_u32.saturating_sub(column_bits)),
-            rows: codeword.saturating_mul(u128::from(shape.row_bits().max(1))),
+            steps: of_messages(messages),
+            columns: of_columns(),
+            rows: of_rows(&layout.stream(dims.lane_bits)),
         }
+    }
+
+    /// The same with a second opening, of the weights.
+    #[must_use]
+    pub fn with_weights(mut self, stream: &Stream, messages: usize) -> Self {
+        self.steps = self.steps.saturating_add(of_messages(messages));
+        self.columns = self.columns.saturating_add(of_columns());
+        self.rows = self.rows.saturating_add(of_rows(stream));
+        self
     }
 
     /// Bits of security: the sum's logarithm, rounded down.
@@ -61,4 +65,20 @@ impl Soundness {
         let sum = sum.saturating_add(sum.wrapping_shr(30)).saturating_add(1);
         sum.leading_zeros()
     }
+}
+
+fn of_messages(messages: usize) -> u128 {
+    u128::try_from(messages).unwrap_or(u128::MAX).saturating_mul(3)
+}
+
+fn of_columns() -> u128 {
+    // (3/4)^q = 2^-(0.41503.. q).
+    let queries = u32::try_from(QUERIES).unwrap_or(0).saturating_mul(41_503);
+    let bits = queries.checked_div(100_000).unwrap_or(0).saturating_add(WORK_BITS);
+    1_u128.wrapping_shl(128_u32.saturating_sub(bits))
+}
+
+fn of_rows(stream: &Stream) -> u128 {
+    let codeword = stream.shape.column_bits.saturating_add(proof_system::commitment::RATE_BITS);
+    1_u128.wrapping_shl(codeword).saturating_mul(u128::from(stream.shape.row_bits().max(1)))
 }

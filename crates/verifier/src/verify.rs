@@ -1,25 +1,24 @@
 //! The verifier's end of the protocol, and the verdict.
 
 use model::Model;
-use proof_system::commitment;
 use proof_system::field::Ext;
 use proof_system::lookup;
-use proof_system::sumcheck::{bits, next_claim, variables};
+use proof_system::sumcheck::variables;
 use proof_system::transcript::{Label, Transcript};
 use protocol::claim::Claim as ModelClaim;
-use rayon::prelude::*;
 
 use crate::channel::{Channel, Claim, Product, Product3, Reduced, TreeEnd, Value, WeightClaim};
 use crate::error::Reject;
 use crate::layout::{Layout, WORK_BITS};
-use crate::merge::{combined, ends, interval_weight_at, interval_weights};
+use crate::manifest::Manifest;
 use crate::outline::Outline;
 use crate::proof::Proof;
 use crate::public::Public;
+use crate::said::Said;
 use crate::soundness::{LEAST_BITS, Soundness};
-use crate::vectors::{cut, dot, eq_vector};
+use crate::weight_stream::WeightStream;
 use crate::weights::first_wrong;
-use crate::{script, statement};
+use crate::{merge, script, statement};
 
 /// Accepts a proof that the model, on the claim's prompt with its settings and seed, gives the claim's tokens, text, end and
 /// fingerprints. This is mode a: whoever verifies holds the weights, and reads each once.
@@ -27,9 +26,53 @@ use crate::{script, statement};
 /// # Errors
 /// [`Reject`]: the first thing that does not hold.
 pub fn verify(model: &Model, claim: &ModelClaim, proof: &Proof) -> Result<Soundness, Reject> {
-    let outline = Outline::of(model);
-    statement::check(&outline, claim)?;
-    let public = Public::new(&outline, claim, proof.widths.clone())?;
+    let pending = verify_trace(&Outline::of(model), claim, proof)?;
+    match first_wrong(model, &pending.weights) {
+        Some(matrix) => Err(Reject::Weights { matrix: name(matrix) }),
+        None => Ok(pending.soundness),
+    }
+}
+
+/// The same in mode c: whoever verifies has only the model's manifest, with a commitment to the weights, and the proof opens it.
+///
+/// # Errors
+/// [`Reject`]: the first thing that does not hold.
+pub fn verify_thin(manifest: &Manifest, claim: &ModelClaim, proof: &Proof) -> Result<Soundness, Reject> {
+    let opened = proof.weights.as_ref().ok_or(Reject::NoWeights)?;
+    let pending = verify_trace(&manifest.outline, claim, proof)?;
+    let stream = WeightStream::new(&manifest.outline);
+    let soundness = pending.soundness.with_weights(&stream.stream, opened.messages.len());
+    if soundness.bits() < LEAST_BITS {
+        return Err(Reject::Soundness { bits: soundness.bits() });
+    }
+    let claims: Vec<Claim> = pending.weights.iter().map(|claim| stream.claim(claim)).collect();
+    let mut transcript = pending.transcript;
+    transcript.absorb(Label::Commitment, &manifest.root);
+    let mut said = Said::new(&opened.messages, transcript);
+    merge::verify(&mut said, &claims, &stream.stream, &manifest.root, &opened.opening)
+        .and_then(|()| said.finish())
+        .map_err(|reason| Reject::OpenedWeights(Box::new(reason)))?;
+    Ok(soundness)
+}
+
+/// A proof that holds if the weights have these values.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// How likely something false got this far.
+    pub soundness: Soundness,
+    /// What the weights have to be.
+    pub weights: Vec<WeightClaim>,
+    /// Everything that was said and drawn.
+    pub transcript: Transcript,
+}
+
+/// Checks everything but the weights.
+///
+/// # Errors
+/// [`Reject`]: the first thing that does not hold.
+pub fn verify_trace(outline: &Outline, claim: &ModelClaim, proof: &Proof) -> Result<Pending, Reject> {
+    statement::check(outline, claim)?;
+    let public = Public::new(outline, claim, proof.widths.clone())?;
     if !public.widths.are_allowed(&public.dims) {
         return Err(Reject::Widths);
     }
@@ -43,17 +86,13 @@ pub fn verify(model: &Model, claim: &ModelClaim, proof: &Proof) -> Result<Soundn
     }
     let mut transcript = Transcript::new(&statement::statement(claim, &proof.widths));
     transcript.absorb(Label::Commitment, &proof.root);
-    let mut reader =
-        Reader { public, layout, proof, transcript, read: 0, claims: Vec::new(), weights: Vec::new() };
+    let said = Said::new(&proof.messages, transcript);
+    let mut reader = Reader { public, layout, proof, said, claims: Vec::new(), weights: Vec::new() };
     script::run(&mut reader)?;
-    reader.merge()?;
-    if let Some(extra) = proof.messages.len().checked_sub(reader.read).filter(|extra| *extra > 0) {
-        return Err(Reject::TooLong { extra });
-    }
-    match first_wrong(model, &reader.weights) {
-        Some(matrix) => Err(Reject::Weights { matrix: name(matrix) }),
-        None => Ok(soundness),
-    }
+    let stream = reader.layout.stream(reader.public.dims.lane_bits);
+    let Reader { mut said, claims, weights, .. } = reader;
+    merge::verify(&mut said, &claims, &stream, &proof.root, &proof.opening)?;
+    Ok(Pending { soundness, weights, transcript: said.finish()? })
 }
 
 fn name(matrix: crate::public::Matrix) -> &'static str {
@@ -75,87 +114,9 @@ struct Reader<'p> {
     public: Public<'p>,
     layout: Layout,
     proof: &'p Proof,
-    transcript: Transcript,
-    /// Messages so far.
-    read: usize,
+    said: Said<'p>,
     claims: Vec<Claim>,
     weights: Vec<WeightClaim>,
-}
-
-impl Reader<'_> {
-    fn next<const K: usize>(&mut self) -> Result<[Ext; K], Reject> {
-        let mut message = [Ext::ZERO; K];
-        let end = self.read.saturating_add(K);
-        let found = self.proof.messages.get(self.read..end).ok_or(Reject::TooShort { message: self.read })?;
-        message.copy_from_slice(found);
-        self.read = end;
-        Ok(message)
-    }
-
-    fn sumcheck<const K: usize>(&mut self, mut claim: Ext, variables: usize) -> Result<Reduced<K>, Reject> {
-        let mut point = Vec::with_capacity(variables);
-        for _ in 0..variables {
-            let message = self.next::<K>()?;
-            let (x, next) = next_claim(message, claim, &mut self.transcript);
-            point.push(x);
-            claim = next;
-        }
-        let values = self.next::<K>()?;
-        self.transcript.absorb_elements(Label::Claims, &values);
-        self.equal("a sumcheck", claim, values.into_iter().product())?;
-        Ok((point, values))
-    }
-
-    /// All claims about the stream, and its opening.
-    fn merge(&mut self) -> Result<(), Reject> {
-        let dims = self.public.dims;
-        let (lanes, groups) = (dims.lanes(), dims.groups(self.layout.length));
-        let gamma = self.draw(Label::Batching);
-        let claims = std::mem::take(&mut self.claims);
-        let mut value = combined(&claims, gamma);
-        let mut point = Vec::new();
-        for _ in 0..bits(groups) {
-            let message = self.next::<2>()?;
-            let (x, next) = next_claim(message, value, &mut self.transcript);
-            point.push(x);
-            value = next;
-        }
-        // The last variable is the most significant one.
-        point.reverse();
-        let z = point;
-        let mut ranges = Vec::with_capacity(claims.len());
-        for _ in &claims {
-            ranges.extend(self.next::<1>()?);
-        }
-        self.transcript.absorb_elements(Label::Claims, &ranges);
-        let weights: Vec<Ext> = claims.par_iter().map(|claim| claim.hi.at(&z, claim.first)).collect();
-        let terms = gamma.powers(claims.len());
-        let expected = terms.iter().zip(&weights).zip(&ranges).map(|((power, w), r)| *power * *w * *r).sum();
-        self.equal("the sum of all claims", expected, value)?;
-
-        let gamma = self.draw(Label::Batching);
-        let value = dot(&ranges, &gamma.powers(ranges.len()));
-        let ends = ends(&claims, groups);
-        let (point, [weight, value]) = self.sumcheck::<2>(value, variables(&[ends.len(), lanes]))?;
-        let (interval_point, lane_point) = cut(&point, bits(ends.len()));
-        let (intervals, row) = (eq_vector(interval_point, ends.len()), eq_vector(lane_point, lanes));
-        let all = interval_weights(&claims, &ends, lanes, gamma);
-        let expected = all.chunks(lanes).zip(&intervals).map(|(own, w)| dot(own, &row) * *w).sum();
-        self.equal("the weights of intervals", expected, weight)?;
-
-        let (group_point, [weight, opened]) = self.sumcheck::<2>(value, bits(groups))?;
-        let expected = interval_weight_at(&ends, &intervals, &z, &group_point);
-        self.equal("the weights of groups", expected, weight)?;
-
-        let shape = self.layout.shape(dims.lane_bits);
-        let all = shape.row_bits().saturating_add(shape.column_bits).saturating_sub(dims.lane_bits);
-        let missing = usize::try_from(all).unwrap_or(0).saturating_sub(group_point.len());
-        let mut point = vec![Ext::ZERO; missing];
-        point.extend(group_point);
-        point.extend_from_slice(lane_point);
-        let (root, opening) = (&self.proof.root, &self.proof.opening);
-        Ok(commitment::verify(root, shape, &point, opened, opening, &mut self.transcript)?)
-    }
 }
 
 impl Channel for Reader<'_> {
@@ -172,11 +133,11 @@ impl Channel for Reader<'_> {
     }
 
     fn draw(&mut self, label: Label) -> Ext {
-        self.transcript.challenge(label)
+        self.said.transcript.challenge(label)
     }
 
     fn work(&mut self) -> Result<(), Reject> {
-        if self.transcript.check_work(WORK_BITS, self.proof.work) { Ok(()) } else { Err(Reject::Work) }
+        if self.said.transcript.check_work(WORK_BITS, self.proof.work) { Ok(()) } else { Err(Reject::Work) }
     }
 
     fn trees(&mut self, _: Ext, _: Ext) -> Result<Vec<TreeEnd>, Reject> {
@@ -188,32 +149,30 @@ impl Channel for Reader<'_> {
         let mut forks = Vec::new();
         let mut ends = Vec::new();
         for (index, (proof, bits)) in self.proof.trees.iter().zip(bits).enumerate() {
-            let mut fork = self.transcript.fork(u64::try_from(index).unwrap_or(u64::MAX));
+            let mut fork = self.said.transcript.fork(u64::try_from(index).unwrap_or(u64::MAX));
             let (sum, leaves) = lookup::verify(proof, bits, &mut fork)
                 .map_err(|reason| Reject::Tree { tree: index, reason })?;
             forks.push(fork);
             ends.push(TreeEnd { sum, leaves });
         }
-        self.transcript.join(&forks);
+        self.said.transcript.join(&forks);
         Ok(ends)
     }
 
     fn send(&mut self, _: Value<'_>) -> Result<Ext, Reject> {
-        let [value] = self.next::<1>()?;
-        self.transcript.absorb_elements(Label::Claims, &[value]);
-        Ok(value)
+        self.said.value()
     }
 
     fn product(&mut self, claim: Ext, dimensions: &[usize], _: Product<'_>) -> Result<Reduced<2>, Reject> {
-        self.sumcheck(claim, variables(dimensions))
+        self.said.sumcheck(claim, variables(dimensions))
     }
 
     fn product3(&mut self, claim: Ext, dimensions: &[usize], _: Product3<'_>) -> Result<Reduced<3>, Reject> {
-        self.sumcheck(claim, variables(dimensions))
+        self.said.sumcheck(claim, variables(dimensions))
     }
 
     fn equal(&mut self, step: &'static str, a: Ext, b: Ext) -> Result<(), Reject> {
-        if a == b { Ok(()) } else { Err(Reject::Step { step, message: self.read }) }
+        self.said.equal(step, a, b)
     }
 
     fn claim(&mut self, claim: Claim) {

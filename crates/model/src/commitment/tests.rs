@@ -1,7 +1,9 @@
 //! The tokenizer's bytes and digest, which every commitment covers. Must not compute what it expects.
 
+use protocol::encoding::Decoder;
+
 use super::*;
-use crate::import::{Architecture, read_gguf};
+use crate::import::{Architecture, AttentionScale, read_gguf};
 use crate::synthetic::SyntheticModel;
 
 /// Printed by the build before the bytes became public (2026-11-25): every commitment depends on them.
@@ -31,4 +33,37 @@ fn the_bundle_is_an_array_and_the_template_behind_it() {
     // An array of 16 items that begins with its tag.
     assert!(bytes.starts_with(&[&[0x90, 0x71][..], b"maxwell.tokenizer", &[1]].concat()));
     assert!(bytes.ends_with(spec.chat_template.unwrap().as_bytes()));
+}
+
+#[test]
+fn configurations_read_back_and_others_are_refused() {
+    for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3, Architecture::Gemma3]
+    {
+        let config = read_gguf(SyntheticModel::tiny(architecture).gguf().into()).unwrap().config;
+        let encode = |config: &ModelConfig| {
+            let mut out = Encoder::new();
+            encode_config(config, &mut out);
+            out.into_bytes()
+        };
+        let decode = |config: &ModelConfig| decode_config(&mut Decoder::new(&encode(config)));
+        assert_eq!(decode(&config), Ok(config.clone()), "{architecture:?}");
+        let refused = |change: &dyn Fn(&mut ModelConfig)| {
+            let mut config = config.clone();
+            change(&mut config);
+            assert!(decode(&config).is_err(), "{config:?}");
+        };
+        refused(&|config| config.blocks = 0);
+        refused(&|config| config.width = 1 << 16);
+        refused(&|config| config.kv_heads = config.heads + 1);
+        refused(&|config| config.head_dim = 7);
+        refused(&|config| config.rope_dim += 2);
+        refused(&|config| config.vocab = u32::MAX);
+        refused(&|config| config.eps_bits = 0x7fc0_0000);
+        refused(&|config| config.eps_bits = 0xbf80_0000);
+        refused(&|config| config.attention_scale = AttentionScale::InverseSqrt(0));
+        let bytes = encode(&config);
+        for length in 0..bytes.len() {
+            assert!(decode_config(&mut Decoder::new(&bytes[..length])).is_err(), "{length} bytes");
+        }
+    }
 }

@@ -106,8 +106,8 @@ fn costs_are_those_of_the_layout() {
     let engine = engine(&SyntheticModel::tiny(Architecture::Llama));
     let claim = claim(&engine, (30..40).collect(), 6);
     let outline = Outline::of(engine.model());
-    let public = Public::new(&outline, &claim, Widths { unsigned: [12, 12], ..Widths::default() })
-        .expect("provable");
+    let public =
+        Public::new(&outline, &claim, Widths { unsigned: [12, 12], ..Widths::default() }).expect("provable");
     let layout = Layout::new(&public);
     let cost = Cost::of(&Contents::of(&public));
     let counts = layout.tensor(Tensor::Counts);

@@ -3,4 +3,5 @@
 mod cheats;
 mod honest;
 mod tamper;
+mod thin;
 mod world;
