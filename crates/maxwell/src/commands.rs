@@ -17,6 +17,7 @@ mod inspect;
 mod keep;
 mod keygen;
 mod log;
+mod manifest;
 mod monitor;
 mod node;
 mod pass_through;
@@ -116,10 +117,12 @@ pub(crate) enum Command {
     Simulate(simulate::SimulateArguments),
     /// Run every cheat against every check, and count what was caught
     Redteam(redteam::RedteamArguments),
-    /// Prove a claim, for anybody who has the model
+    /// Prove a claim, for anybody who has the model or its manifest
     Prove(prove::ProveArguments),
     /// Decide whether a proof holds, without running the model
     Verify(verify::VerifyArguments),
+    /// Make what verifiers without the model need of it
+    Manifest(manifest::ManifestArguments),
     /// What a proof would cost, for any model or shape
     Cost(cost::CostArguments),
     /// Plan how many answers to check: what a share of checks proves, and what it costs
@@ -180,6 +183,7 @@ impl Command {
             Self::Simulate(arguments) => simulate::run(&arguments, shell),
             Self::Redteam(arguments) => redteam::run(&arguments, shell),
             Self::Prove(arguments) => prove::run(&arguments, shell),
+            Self::Manifest(arguments) => manifest::run(&arguments, shell),
             Self::Cost(arguments) => cost::run(&arguments, shell),
             Self::Verify(arguments) => verify::run(&arguments, shell),
             Self::Coverage(arguments) => coverage::run(&arguments, shell),

@@ -35,6 +35,10 @@ pub enum Phase {
     Steps,
     /// Merges all claims and opens the commitment.
     Open,
+    /// Commits to the weights, for verifiers without the model.
+    Weights,
+    /// Opens them.
+    OpenWeights,
 }
 
 /// Proves a claim. `progress` is told of every phase that begins.

@@ -74,7 +74,7 @@ pub fn verify(
     z.reverse();
     let mut ranges = Vec::with_capacity(claims.len());
     for _ in claims {
-        ranges.extend(said.next::<1>()?);
+        ranges.extend(said.message::<1>()?);
     }
     said.transcript.absorb_elements(Label::Claims, &ranges);
     let weights: Vec<Ext> = claims.par_iter().map(|claim| claim.hi.at(&z, claim.first)).collect();

@@ -338,7 +338,7 @@ impl<'m> Public<'m> {
             sampler: sampler(outline, claim)?,
             sum_bits: u64::BITS.saturating_sub(most.leading_zeros()),
             ids,
-            rotations: [rotation(true), rotation(false)],
+            rotations: rayon::join(|| rotation(true), || rotation(false)).into(),
             exp,
             activations,
             epsilon,

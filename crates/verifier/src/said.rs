@@ -27,7 +27,7 @@ impl<'p> Said<'p> {
     ///
     /// # Errors
     /// [`Reject::TooShort`].
-    pub fn next<const K: usize>(&mut self) -> Result<[Ext; K], Reject> {
+    pub fn message<const K: usize>(&mut self) -> Result<[Ext; K], Reject> {
         let end = self.read.saturating_add(K);
         let found = self.messages.get(self.read..end).and_then(<[Ext]>::as_array);
         let message = found.ok_or(Reject::TooShort { message: self.read })?;
@@ -40,7 +40,7 @@ impl<'p> Said<'p> {
     /// # Errors
     /// [`Reject::TooShort`].
     pub fn value(&mut self) -> Result<Ext, Reject> {
-        let [value] = self.next::<1>()?;
+        let [value] = self.message::<1>()?;
         self.transcript.absorb_elements(Label::Claims, &[value]);
         Ok(value)
     }
@@ -56,7 +56,7 @@ impl<'p> Said<'p> {
     ) -> Result<(Vec<Ext>, Ext), Reject> {
         let mut point = Vec::with_capacity(variables);
         for _ in 0..variables {
-            let message = self.next::<K>()?;
+            let message = self.message::<K>()?;
             let (x, next) = next_claim(message, claim, &mut self.transcript);
             point.push(x);
             claim = next;
@@ -70,7 +70,7 @@ impl<'p> Said<'p> {
     /// [`Reject::TooShort`], [`Reject::Step`].
     pub fn sumcheck<const K: usize>(&mut self, claim: Ext, variables: usize) -> Result<Reduced<K>, Reject> {
         let (point, claim) = self.rounds::<K>(claim, variables)?;
-        let values = self.next::<K>()?;
+        let values = self.message::<K>()?;
         self.transcript.absorb_elements(Label::Claims, &values);
         self.equal("a sumcheck", claim, values.into_iter().product())?;
         Ok((point, values))

@@ -2,10 +2,11 @@
 
 use model::Model;
 use proof_system::field::Ext;
-use proof_system::lookup;
+use proof_system::lookup::{self, FractionTreeProof};
 use proof_system::sumcheck::variables;
 use proof_system::transcript::{Label, Transcript};
 use protocol::claim::Claim as ModelClaim;
+use rayon::prelude::*;
 
 use crate::channel::{Channel, Claim, Product, Product3, Reduced, TreeEnd, Value, WeightClaim};
 use crate::error::Reject;
@@ -146,15 +147,18 @@ impl Channel for Reader<'_> {
         if self.proof.trees.len() != bits.len() {
             return Err(Reject::Trees { found: self.proof.trees.len(), expected: bits.len() });
         }
-        let mut forks = Vec::new();
-        let mut ends = Vec::new();
-        for (index, (proof, bits)) in self.proof.trees.iter().zip(bits).enumerate() {
-            let mut fork = self.said.transcript.fork(u64::try_from(index).unwrap_or(u64::MAX));
+        let transcript = &self.said.transcript;
+        let verify = |(index, (proof, bits)): (usize, (&FractionTreeProof, u32))| {
+            let mut fork = transcript.fork(u64::try_from(index).unwrap_or(u64::MAX));
             let (sum, leaves) = lookup::verify(proof, bits, &mut fork)
                 .map_err(|reason| Reject::Tree { tree: index, reason })?;
-            forks.push(fork);
-            ends.push(TreeEnd { sum, leaves });
-        }
+            Ok((fork, TreeEnd { sum, leaves }))
+        };
+        // All are checked side by side; the first one that fails is told.
+        let verified: Vec<Result<_, Reject>> =
+            self.proof.trees.par_iter().zip(bits).enumerate().map(verify).collect();
+        let (forks, ends): (Vec<Transcript>, Vec<TreeEnd>) =
+            verified.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         self.said.transcript.join(&forks);
         Ok(ends)
     }

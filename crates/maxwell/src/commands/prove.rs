@@ -1,4 +1,4 @@
-//! `maxwell prove`: a proof that a claim holds, for anybody who has the model's file. Never writes a proof that it did not see accepted.
+//! `maxwell prove`: a proof that a claim holds, for anybody who has the model's file or its manifest. Never writes a proof that it did not see accepted.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use model::Model;
 use protocol::Claim;
 use protocol::claim::MAX_CLAIM_BYTES;
-use prover::Phase;
+use prover::{CommittedWeights, Phase};
 use serde_json::json;
+use verifier::verify::verify_trace;
+use verifier::{Manifest, Outline, Proof};
 
 use super::Shell;
 use crate::home::{read_bounded, write_atomic};
@@ -33,6 +36,9 @@ pub(crate) struct ProveArguments {
     /// Threads; one per CPU if not given. The proof does not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Open the weights too, so that whoever has the model's manifest can verify without the model. Takes about 20 bytes of memory a weight
+    #[arg(long)]
+    thin: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -40,6 +46,8 @@ Examples:
   maxwell generate -m smollm2-135m -p \"Why is the sky blue?\" --claim sky.claim
   maxwell prove sky.claim -o sky.proof
   maxwell verify sky.claim sky.proof
+  maxwell prove sky.claim -o sky.proof --thin
+  maxwell verify sky.claim sky.proof --manifest smollm2.manifest
 
 The proof covers every operation from the prompt's tokens to the output's, attention and the choice of each token
 included. Not provable yet: top-k, top-p and min-p, penalties, log-probabilities, and families other than llama; such a
@@ -48,12 +56,14 @@ claim is refused before any work.
 Exit codes: 0 proven, 1 error or not provable.";
 
 /// The phases in their order, and what they are called.
-const PHASES: [(Phase, &str); 5] = [
+const PHASES: [(Phase, &str); 7] = [
     (Phase::Trace, "running the tokens"),
     (Phase::Commit, "committing to the trace"),
     (Phase::Lookups, "proving lookups"),
     (Phase::Steps, "proving operations"),
     (Phase::Open, "opening the commitment"),
+    (Phase::Weights, "committing to the weights"),
+    (Phase::OpenWeights, "opening the weights"),
 ];
 
 /// Runs the command.
@@ -62,14 +72,25 @@ pub(crate) fn run(arguments: &ProveArguments, shell: &Shell) -> anyhow::Result<F
     let opened = open_for(shell, arguments.model.as_deref(), &claim)?;
     let threads = arguments.threads.map_or(0, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("can't start threads")?;
-    let progress = Progress::new(shell.terminal.is_quiet());
+    let phases = if arguments.thin { PHASES.len() } else { PHASES.len() - 2 };
+    let progress = Progress::new(shell.terminal.is_quiet(), phases as u64);
     let began = Instant::now();
-    let proof = pool.install(|| prover::prove(&opened.model, &claim, &|phase| progress.enter(phase)))?;
+    let mut proof = pool.install(|| prover::prove(&opened.model, &claim, &|phase| progress.enter(phase)))?;
+    let manifest = if arguments.thin {
+        Some(
+            pool.install(|| open_weights(&opened.model, &claim, &mut proof, &|phase| progress.enter(phase)))?,
+        )
+    } else {
+        None
+    };
     let seconds = began.elapsed().as_secs_f64();
     let phases = progress.finish();
     let verified = Instant::now();
     let soundness = pool
-        .install(|| verifier::verify(&opened.model, &claim, &proof))
+        .install(|| match &manifest {
+            Some(manifest) => verifier::verify_thin(manifest, &claim, &proof),
+            None => verifier::verify(&opened.model, &claim, &proof),
+        })
         .context("the finished proof does not hold; this is a bug, and nothing was written")?;
     let verify_seconds = verified.elapsed().as_secs_f64();
     let bytes = proof.encode();
@@ -86,6 +107,7 @@ pub(crate) fn run(arguments: &ProveArguments, shell: &Shell) -> anyhow::Result<F
         exit: Exit::Ok,
         json: json!({
             "proof": arguments.output.display().to_string(),
+            "thin": arguments.thin,
             "bytes": bytes.len(),
             "tokens": tokens,
             "seconds": seconds,
@@ -98,6 +120,22 @@ pub(crate) fn run(arguments: &ProveArguments, shell: &Shell) -> anyhow::Result<F
         }),
         text,
     })
+}
+
+/// Lets a proof open the model's weights; gives the manifest that it can be verified with.
+pub(super) fn open_weights(
+    model: &Model,
+    claim: &Claim,
+    proof: &mut Proof,
+    progress: &(dyn Fn(Phase) + Sync),
+) -> anyhow::Result<Manifest> {
+    let pending = verify_trace(&Outline::of(model), claim, proof)
+        .context("the finished proof does not hold; this is a bug, and nothing was written")?;
+    progress(Phase::Weights);
+    let weights = CommittedWeights::new(model)?;
+    progress(Phase::OpenWeights);
+    proof.weights = Some(weights.open(pending));
+    Ok(Manifest::new(model, weights.root()))
 }
 
 /// The model that was named, or the claim's own.
@@ -120,8 +158,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(quiet: bool) -> Self {
-        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(PHASES.len() as u64) };
+    pub(super) fn new(quiet: bool, phases: u64) -> Self {
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(phases) };
         let style = ProgressStyle::with_template("{spinner} {pos}/{len} {msg} ({elapsed})");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(100));

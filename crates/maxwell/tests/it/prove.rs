@@ -43,6 +43,52 @@ fn a_claim_is_proven_and_its_proof_is_accepted_for_it_only() {
     assert!(text.contains("ends at byte"), "{text}");
 }
 
+/// Whoever has only the manifest needs no model, and is not misled by another manifest or a proof for others.
+#[test]
+fn a_manifest_stands_for_the_model() {
+    let stage = Stage::new();
+    let model = stage.tiny();
+    let claim = stage.claim(&model, &[]);
+    let proof = stage.argument("thin.proof");
+    let proven = stage.run(&["prove", &claim, "-o", &proof, "--thin", "--json"]).expect(0).json();
+    assert_eq!(proven["phases"].as_array().map(Vec::len), Some(7));
+    let manifest = stage.argument("tiny.manifest");
+    let made = stage.run(&["manifest", &model, "-o", &manifest, "--json"]).expect(0).json();
+    let digest = made["digest"].as_str().expect("a digest");
+
+    // On a machine where the model never was.
+    let elsewhere = Stage::new();
+    let verify = ["verify", &claim, &proof, "--manifest", &manifest];
+    elsewhere.run(&["verify", &claim, &proof]).expect(1);
+    let verified = elsewhere.run(&[&verify[..], &["--json"]].concat()).expect(0).json();
+    assert_eq!(verified["verdict"], "accept");
+    assert_eq!((&verified["mode"], &verified["manifest_digest"]), (&"manifest".into(), &made["digest"]));
+    elsewhere.run(&[&verify[..], &["--manifest-digest", digest]].concat()).expect(0);
+    let zeros = "0".repeat(64);
+    let refused = elsewhere.run(&[&verify[..], &["--manifest-digest", &zeros]].concat()).expect(1).stderr;
+    assert!(refused.contains("another manifest"), "{refused}");
+
+    let mut changed = read_claim(&claim);
+    changed.output_ids[0] ^= 1;
+    let path = stage.write("changed.claim", &changed.encode());
+    elsewhere.run(&["verify", &path, &proof, "--manifest", &manifest]).expect(3);
+    // A proof for whoever holds the model is no lie, and no evidence either.
+    let bare = stage.argument("bare.proof");
+    stage.run(&["prove", &claim, "-o", &bare]).expect(0);
+    let text = elsewhere.run(&["verify", &claim, &bare, "--manifest", &manifest]).expect(4).stdout;
+    assert!(text.starts_with("Undecided: "), "{text}");
+    // Another commitment to weights, and bytes that are no manifest.
+    let mut bytes = fs::read(&manifest).expect("the manifest");
+    let root = hex::decode(made["weights_commitment"].as_str().expect("a root")).expect("hexadecimal");
+    let place = bytes.windows(32).position(|window| window == root).expect("the root is in it");
+    bytes[place] ^= 1;
+    let other = stage.write("other.manifest", &bytes);
+    let text = elsewhere.run(&["verify", &claim, &proof, "--manifest", &other]).expect(3).stdout;
+    assert!(text.contains("the weights: "), "{text}");
+    let cut = stage.write("cut.manifest", &bytes[..place]);
+    elsewhere.run(&["verify", &claim, &proof, "--manifest", &cut]).expect(1);
+}
+
 #[test]
 fn what_no_proof_covers_is_refused_before_any_work() {
     let stage = Stage::new();

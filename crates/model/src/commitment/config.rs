@@ -80,19 +80,7 @@ pub fn decode_config(input: &mut Decoder<'_>) -> Result<ModelConfig, ConfigError
     let rope_base_bits = float(input, "base of rotations")?;
     let rope_factor_bits = float(input, "factor of positions")?;
     let eps_bits = float(input, "epsilon")?;
-    let sliding = input.optional("a sliding window", |input| input.list_u32(3, "a sliding window"))?;
-    let sliding = match sliding.as_deref() {
-        None => None,
-        Some([window, period, rope_base_bits]) => {
-            check("window", *window, *window > 0)?;
-            check("period of windows", *period, (1..=MAX_BLOCKS).contains(period))?;
-            check("base of a window's rotations", *rope_base_bits, is_positive(*rope_base_bits))?;
-            Some(SlidingWindow { window: *window, period: *period, rope_base_bits: *rope_base_bits })
-        }
-        Some(other) => {
-            return Err(ConfigError::Value { what: "window", found: other.len() as u64 });
-        }
-    };
+    let sliding = decode_sliding(input)?;
     let attention_scale = match input.list_u32(2, "an attention scale")?.as_slice() {
         [0, n] if *n > 0 => AttentionScale::InverseSqrt(*n),
         [1, bits] if is_positive(*bits) => AttentionScale::Factor(*bits),
@@ -132,6 +120,20 @@ pub fn decode_config(input: &mut Decoder<'_>) -> Result<ModelConfig, ConfigError
         tied_embeddings: input.boolean("tied embeddings")?,
         attention_scale,
     })
+}
+
+fn decode_sliding(input: &mut Decoder<'_>) -> Result<Option<SlidingWindow>, ConfigError> {
+    let sliding = input.optional("a sliding window", |input| input.list_u32(3, "a sliding window"))?;
+    match sliding.as_deref() {
+        None => Ok(None),
+        Some([window, period, rope_base_bits]) => {
+            check("window", *window, *window > 0)?;
+            check("period of windows", *period, (1..=MAX_BLOCKS).contains(period))?;
+            check("base of a window's rotations", *rope_base_bits, is_positive(*rope_base_bits))?;
+            Ok(Some(SlidingWindow { window: *window, period: *period, rope_base_bits: *rope_base_bits }))
+        }
+        Some(other) => Err(ConfigError::Value { what: "window", found: other.len() as u64 }),
+    }
 }
 
 fn number(
