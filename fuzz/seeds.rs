@@ -21,6 +21,10 @@ mod disputes;
 #[path = "entries/meters.rs"]
 mod meters;
 
+#[expect(dead_code, reason = "the seeds alone are used here")]
+#[path = "entries/proofs.rs"]
+mod proofs;
+
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     for target in ["gguf", "tokenizer", "claim"] {
@@ -51,6 +55,8 @@ fn main() -> io::Result<()> {
         ("opening", disputes::openings()),
         ("dispute", disputes::disputes()),
         ("challenge", disputes::challenges()),
+        ("proof", proofs::proofs()),
+        ("manifest", proofs::manifests()),
         ("power_log", meters::power_logs()),
         ("exporter", meters::exporters()),
         ("profile", meters::profiles()),

@@ -3,6 +3,7 @@
 //! accept by itself what only a parser of the project may accept.
 
 mod api;
+pub mod changed;
 mod messages;
 pub mod mutate;
 mod signed;

@@ -1,9 +1,7 @@
 //! The fuzz entries on their first inputs and on many changes of them, without coverage: a smoke test of what the fuzz
-//! targets run for hours. The number that an input is made from is printed when it fails.
-#![expect(clippy::print_stdout, reason = "what a failed test needs to be repeated")]
+//! targets run for hours.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gateway::panel::PanelPolicy;
@@ -11,6 +9,7 @@ use gateway::record::Record;
 use gateway::state::Mode;
 use serde_json::json;
 
+use self::entries::changed::{Changed, SEED};
 use self::entries::mutate::mutated;
 use self::entries::{ENTRIES, entry};
 use crate::client::{CHAT, COMPLETIONS, Client, chat, exchange, post, text};
@@ -21,32 +20,10 @@ use crate::fake::{FakeServer, Gateway, Setup, soon};
 mod entries;
 
 const INPUTS: u64 = 20_000;
-const SEED: u64 = 2026;
 
-/// Every first input is accepted, and no change of one breaks a promise. `least` changed ones are accepted too, so that it is
-/// known that they get deep.
 fn check(name: &str, least: u64) {
     let entry = entry(name);
-    let seeds = (entry.seeds)();
-    for (number, seed) in seeds.iter().enumerate() {
-        assert!((entry.run)(seed), "{name}: first input {number} is refused");
-    }
-    let mut accepted = 0;
-    for number in 0..INPUTS {
-        let input = mutated(&mut (SEED ^ number << 20), &seeds);
-        match catch_unwind(AssertUnwindSafe(|| (entry.run)(&input))) {
-            Ok(is_accepted) => accepted += u64::from(is_accepted),
-            Err(failure) => {
-                println!("{name}: seed {SEED}, input {number}: {input:02x?}");
-                resume_unwind(failure);
-            }
-        }
-    }
-    println!(
-        "{name}: {} first inputs, {INPUTS} changed ones from seed {SEED}, {accepted} accepted",
-        seeds.len()
-    );
-    assert!(accepted >= least, "{name}: only {accepted} of the changed inputs are accepted");
+    Changed { name, run: entry.run, seeds: &(entry.seeds)(), inputs: INPUTS, least }.check_all();
 }
 
 #[test]

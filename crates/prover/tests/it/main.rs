@@ -1,6 +1,7 @@
 //! Integration tests of `prover` and `verifier` through their public items.
 
 mod cheats;
+mod fuzz;
 mod honest;
 mod tamper;
 mod thin;

@@ -8,17 +8,23 @@ use anyhow::bail;
 use clap::Args;
 use engine::{Engine, Request, complete};
 use evidence::replay::replay_delivered;
+use model::Model;
 use protocol::{Claim, ClientSeed, Nonce, SamplingSettings, Verdict};
-use prover::Phase;
+use prover::{CommittedWeights, Phase};
 use serde_json::{Value, json};
-use verifier::Outline;
 use verifier::layout::{Layout, Tree};
 use verifier::public::Public;
+use verifier::soundness::Soundness;
+use verifier::verify::verify_trace;
+use verifier::{Manifest, Outline, Proof, Reject};
 
 use super::MODEL;
 use crate::commands::Shell;
 use crate::models::{self, RunOptions};
 use crate::output::{Exit, Finished, grouped};
+
+/// How often a proof is verified; the least counts.
+const VERIFICATIONS: usize = 5;
 
 /// Arguments of `maxwell bench proof`.
 #[derive(Debug, Args)]
@@ -35,6 +41,9 @@ pub(crate) struct ProofArguments {
     /// Draw at this temperature, in thousandths
     #[arg(long, value_name = "N", default_value_t = 0)]
     temperature_milli: u32,
+    /// Leave out what verifiers without the model need, which takes about 20 bytes of memory a weight
+    #[arg(long)]
+    no_thin: bool,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -52,6 +61,25 @@ struct Point {
     lookups: usize,
     security_bits: u32,
     peak_memory: Option<u64>,
+    claim: Claim,
+    proof: Proof,
+}
+
+/// What verifiers without the model cost.
+struct Thin {
+    commit_s: f64,
+    manifest_bytes: usize,
+    peak_memory: Option<u64>,
+    points: Vec<ThinPoint>,
+}
+
+/// One point of the curve.
+struct ThinPoint {
+    tokens: usize,
+    open_s: f64,
+    verify_s: f64,
+    bytes: usize,
+    security_bits: u32,
 }
 
 /// Runs the bench.
@@ -63,6 +91,7 @@ pub(crate) fn run(arguments: &ProofArguments, shell: &Shell) -> anyhow::Result<F
         shell.terminal.note(format_args!("{} + {outputs} tokens", arguments.prompt));
         points.push(measure(&engine, arguments, *outputs)?);
     }
+    let thin = if arguments.no_thin { None } else { Some(measure_thin(engine.model(), shell, &points)?) };
     let mut text = format!(
         "{}\n{:>7} {:>9} {:>9} {:>9} {:>10} {:>9} {:>12} {:>12} {:>12} {:>5} {:>9}",
         crate::machine::line(),
@@ -108,8 +137,12 @@ pub(crate) fn run(arguments: &ProofArguments, shell: &Shell) -> anyhow::Result<F
             commit * 1e9 / point.committed as f64
         ));
     }
+    if let Some(thin) = &thin {
+        text.push_str(&thin.text());
+    }
     let json = json!({
         "machine": crate::machine::json(),
+        "thin": thin.as_ref().map(Thin::json),
         "prompt": arguments.prompt,
         "temperature_milli": arguments.temperature_milli,
         "points": points.iter().map(Point::json).collect::<Vec<_>>(),
@@ -148,9 +181,8 @@ fn measure(engine: &Engine, arguments: &ProofArguments, outputs: u32) -> anyhow:
     let layout = Layout::new(&public);
     let lookups = layout.trees.iter().map(|tree: &Tree| 1_usize << tree.bits).sum();
     let bytes = proof.encode().len();
-    let began = Instant::now();
     let soundness = verifier::verify(model, &claim, &proof)?;
-    let verify_s = began.elapsed().as_secs_f64();
+    let verify_s = least_seconds(|| verifier::verify(model, &claim, &proof))?;
     Ok(Point {
         tokens: claim.prompt_ids.len() + claim.output_ids.len(),
         generate_s,
@@ -163,7 +195,48 @@ fn measure(engine: &Engine, arguments: &ProofArguments, outputs: u32) -> anyhow:
         lookups,
         security_bits: soundness.bits(),
         peak_memory: crate::machine::peak_memory_bytes(),
+        claim,
+        proof,
     })
+}
+
+/// The least of some runs: what a verifier takes where nothing else runs.
+fn least_seconds(run: impl Fn() -> Result<Soundness, Reject>) -> anyhow::Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..VERIFICATIONS {
+        let began = Instant::now();
+        run()?;
+        least = least.min(began.elapsed().as_secs_f64());
+    }
+    Ok(least)
+}
+
+fn measure_thin(model: &Model, shell: &Shell, points: &[Point]) -> anyhow::Result<Thin> {
+    shell.terminal.note(format_args!("committing to the weights"));
+    let began = Instant::now();
+    let weights = CommittedWeights::new(model)?;
+    let commit_s = began.elapsed().as_secs_f64();
+    let bytes = Manifest::new(model, weights.root()).encode();
+    let manifest = Manifest::decode(&bytes, |_| Ok(model.tokenizer.spec().clone()))?;
+    let mut thin = Thin { commit_s, manifest_bytes: bytes.len(), peak_memory: None, points: Vec::new() };
+    for point in points {
+        let mut proof = point.proof.clone();
+        let pending = verify_trace(&manifest.outline, &point.claim, &proof)?;
+        let began = Instant::now();
+        proof.weights = Some(weights.open(pending));
+        let open_s = began.elapsed().as_secs_f64();
+        let soundness = verifier::verify_thin(&manifest, &point.claim, &proof)?;
+        let verify_s = least_seconds(|| verifier::verify_thin(&manifest, &point.claim, &proof))?;
+        thin.points.push(ThinPoint {
+            tokens: point.tokens,
+            open_s,
+            verify_s,
+            bytes: proof.encode().len(),
+            security_bits: soundness.bits(),
+        });
+    }
+    thin.peak_memory = crate::machine::peak_memory_bytes();
+    Ok(thin)
 }
 
 /// An honest answer to a prompt of arbitrary tokens.
@@ -184,6 +257,51 @@ fn answer(engine: &Engine, arguments: &ProofArguments, outputs: u32) -> anyhow::
     };
     let completed = complete(engine, request.clone(), |_| {})?;
     Ok(completed.into_claim(engine.model(), request, false))
+}
+
+impl Thin {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "\nwithout the model: weights committed once in {:.2} s, manifest of {} bytes, peak {} MiB\n{:>7} {:>9} {:>9} {:>12} {:>5}",
+            self.commit_s,
+            grouped(self.manifest_bytes as u64),
+            self.peak_memory.map_or_else(|| "?".to_owned(), |bytes| (bytes >> 20).to_string()),
+            "tokens",
+            "open s",
+            "verify s",
+            "bytes",
+            "bits",
+        );
+        for point in &self.points {
+            text.push_str(&format!(
+                "\n{:>7} {:>9.2} {:>9.3} {:>12} {:>5}",
+                point.tokens,
+                point.open_s,
+                point.verify_s,
+                grouped(point.bytes as u64),
+                point.security_bits
+            ));
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let points = self.points.iter().map(|point| {
+            json!({
+                "tokens": point.tokens,
+                "open_s": point.open_s,
+                "verify_s": point.verify_s,
+                "bytes": point.bytes,
+                "security_bits": point.security_bits,
+            })
+        });
+        json!({
+            "commit_s": self.commit_s,
+            "manifest_bytes": self.manifest_bytes,
+            "peak_memory_bytes": self.peak_memory,
+            "points": points.collect::<Vec<_>>(),
+        })
+    }
 }
 
 impl Point {
