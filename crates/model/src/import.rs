@@ -19,7 +19,7 @@ use crate::weights::{Loss, Vector, Weights};
 
 pub use self::config::{
     AttentionScale, MAX_BLOCKS, MAX_CONTEXT, MAX_FF, MAX_HEAD_DIM, MAX_HEADS, MAX_VOCAB, MAX_WIDTH,
-    ModelConfig, SlidingWindow,
+    ModelConfig, ROTATION_BITS, SlidingWindow,
 };
 pub use self::family::{Activation, Architecture, FAMILIES, Family, RopeStyle};
 pub use crate::weights::Dyadic;

@@ -1,5 +1,5 @@
-//! Vector code for the prover's inner loops, chosen at run time: one definition per loop, over lanes of field elements. Every
-//! instruction set gives the same elements, since what is stored is always reduced. The verifier never needs it.
+//! Vector code for inner loops, chosen at run time: one definition per loop, over lanes of field elements. Every instruction set gives the
+//! same elements, since what is stored is always reduced.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -7,6 +7,7 @@
 //! | [`transcript`] | what is said and drawn, in one order for prover and verifier |
 //! | [`multilinear`] | polynomials by their values on the hypercube |
 //! | [`fold`] | sums of integers times weights |
+//! | [`elementwise`] | products of small vectors |
 //! | [`sumcheck`] | products of columns |
 //! | [`lookup`] | sums of fractions, hence lookups |
 //! | [`commitment`] | a matrix of integers, committed to and opened at a point |
@@ -23,6 +24,7 @@
 )]
 
 pub mod commitment;
+pub mod elementwise;
 pub mod field;
 pub mod fold;
 pub mod kernels;

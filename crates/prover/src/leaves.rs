@@ -227,11 +227,11 @@ impl<'t> Sources<'t> {
         let tag = |table: Table| alpha - cube * Ext::from_signed(table.tag());
         let padding = tag(Table::Range(1));
         let mut column = ExtColumn { c0: vec![padding.c0; leaves], c1: vec![padding.c1; leaves] };
-        let largest = i64::from(self.public.exp.first().copied().unwrap_or_default());
+        let largest = i64::from(self.public.tables.exp.first().copied().unwrap_or_default());
         for place in &self.layout.tables {
             let own = tag(place.table);
             let activations = match place.table {
-                Table::Activation(exponent) => self.public.activations[&exponent].as_slice(),
+                Table::Activation(exponent) => self.public.tables.activations[&exponent].as_slice(),
                 _ => &[],
             };
             for (index, (c0, c1)) in places(&mut column, place).enumerate() {
@@ -239,12 +239,11 @@ impl<'t> Sources<'t> {
                 let entry = match place.table {
                     Table::Range(_) | Table::Marked(_) => number,
                     Table::Softmax => {
-                        let weight = self.public.exp.get(index).copied().unwrap_or(0);
+                        let weight = self.public.tables.exp.get(index).copied().unwrap_or(0);
                         number + beta * Base::new(u64::from(weight))
                     }
                     Table::Sampler => {
-                        let exp = self.public.sampler.as_ref().map(|sampler| sampler.exp.as_slice());
-                        let weight = exp.and_then(|exp| exp.get(index)).copied().unwrap_or(0);
+                        let weight = self.public.tables.sampler.get(index).copied().unwrap_or(0);
                         number + beta * Base::new(u64::from(weight))
                     }
                     Table::Activation(_) => {

@@ -206,7 +206,7 @@ impl Run<'_> {
     /// Heads that only pad look at the first key, which is as far as it can be from nothing.
     fn pad_heads(&mut self) {
         let dims = self.public.dims;
-        let largest = self.public.exp.first().copied().unwrap_or_default() as i32;
+        let largest = self.public.tables.exp.first().copied().unwrap_or_default() as i32;
         let (real, all) = (dims.blocks * dims.heads, dims.all_heads());
         for cell in 0..dims.cells() {
             for head in real..all {
@@ -355,7 +355,7 @@ impl Run<'_> {
     ) -> Result<Rows, Unprovable> {
         let products = self.products(matrix, block, normed);
         let head_dim = self.public.dims.head_dim;
-        let table = &self.public.rotations[usize::from(op == Rounded::Key)];
+        let table = &self.public.tables.rotations[usize::from(op == Rounded::Key)];
         let style = self.public.outline.config.rope_style;
         let rotated = products.map_rows(products.width, |position, row| {
             let rotation = table.position(position);
@@ -389,7 +389,7 @@ impl Run<'_> {
                     let own = &query.row(position)[head * dim..(head + 1) * dim];
                     let keys = (0..=position).map(|j| &key.row(j)[columns.clone()]);
                     let values = (0..=position).map(|j| &value.row(j)[columns.clone()]);
-                    Head::new(own, keys, values, shift, &public.exp)
+                    Head::new(own, keys, values, shift, &public.tables.exp)
                 };
                 (0..dims.heads).map(head).collect()
             })
@@ -435,7 +435,7 @@ impl Run<'_> {
         let gate = self.round(Rounded::Gate, block, &products, None)?;
         let up = self.products(Matrix::Up, block, &normed);
         let inner = rounded_geometry(&self.public.dims, Rounded::Gate).inner;
-        let table = &self.public.activations[&self.public.gate_exponent(block)];
+        let table = &self.public.tables.activations[&self.public.gate_exponent(block)];
         let first = block * gate.count() * inner;
         let mut gated = Rows { width: gate.width, values: Vec::with_capacity(gate.values.len()) };
         let mut activated = std::mem::take(self.tensor(Tensor::Activated));
@@ -508,7 +508,7 @@ impl Run<'_> {
             let distance = scaled >> sampler.shift;
             let remainder = scaled - (distance << sampler.shift);
             farthest = farthest.max(distance);
-            let weight = sampler.exp.get(distance as usize).copied().unwrap_or(0);
+            let weight = self.public.tables.sampler.get(distance as usize).copied().unwrap_or(0);
             let place = index * inner + id;
             self.trace.logit_low[place] = (remainder & ((1 << sampler.low) - 1)) as i32;
             self.tensor(Tensor::LogitHigh)[place] = (remainder >> sampler.low) as i32;

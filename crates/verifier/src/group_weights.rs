@@ -1,7 +1,9 @@
 //! Weights of consecutive groups of lanes, as what they were made from. A claim is about up to millions of groups, but its weights are
 //! products of a few short vectors, or a piece of a table of eq: whoever verifies never spreads them out.
 
+use proof_system::elementwise::add_multiples;
 use proof_system::field::Ext;
+use proof_system::kernels::Isa;
 use rayon::prelude::*;
 
 use crate::public::quotient;
@@ -95,47 +97,63 @@ impl GroupWeights {
 
 /// Rows of one band.
 fn rows_at(rows: &[Ext], inner: &[Ext], z: &[Ext], first: usize) -> Ext {
-    let count = rows.len();
-    let starts = (0..count).map(|row| first.saturating_add(row.saturating_mul(inner.len())));
-    let rows = rows.iter().zip(starts).filter(|(row, _)| **row != Ext::ZERO);
-    let Some(run_bits) = run_bits(count, inner.len(), z.len()) else {
+    let groups = inner.len();
+    let is_sparse = || rows.iter().filter(|row| **row != Ext::ZERO).count() < rows.len().wrapping_shr(5);
+    let Some(run_bits) = run_bits(rows.len(), groups, z.len()).filter(|_| !is_sparse()) else {
         let table = EqTable::new(z);
+        let starts = (0..rows.len()).map(|row| first.saturating_add(row.saturating_mul(groups)));
+        let rows = rows.iter().zip(starts).filter(|(row, _)| **row != Ext::ZERO);
         return rows.map(|(row, start)| *row * table.dot(inner, start)).sum();
     };
     // A row begins at some place of a run of `length` groups, and ends in it or in the next one.
     let length = 1_usize.wrapping_shl(run_bits);
     let (high, low) = cut(z, z.len().saturating_sub(usize::try_from(run_bits).unwrap_or(0)));
     let (high, low) = (EqTable::new(high), eq_vector(low, length));
-    let ends: Vec<[Ext; 2]> = (0..length)
-        .map(|place| {
-            let (own, next) = cut(inner, length.saturating_sub(place));
-            [dot(own, low.get(place..).unwrap_or_default()), dot(next, &low)]
-        })
-        .collect();
-    let (mut sum, mut run, mut here, mut behind) = (Ext::ZERO, 0_usize, Ext::ZERO, Ext::ZERO);
-    for (row, start) in rows {
-        let own_run = start.wrapping_shr(run_bits);
-        if own_run != run {
-            sum += high.at(run) * here + high.at(run.saturating_add(1)) * behind;
-            (run, here, behind) = (own_run, Ext::ZERO, Ext::ZERO);
+    let by_place = by_place(inner, &low);
+    let (mut sum, mut start, mut rest) = (Ext::ZERO, first, rows);
+    while !rest.is_empty() {
+        let run = start.wrapping_shr(run_bits);
+        let place = start & length.wrapping_sub(1);
+        // Rows that begin in this run; the last one of them may end in the next.
+        let (own, others) = cut(rest, length.saturating_sub(place).div_ceil(groups));
+        let nth = quotient(place, groups);
+        let of_places = by_place.get(place.saturating_sub(nth.saturating_mul(groups)));
+        let of_places = of_places.and_then(|all| all.get(nth..)).unwrap_or_default();
+        sum += high.at(run) * dot(own, of_places);
+        let last = place.saturating_add(own.len().saturating_sub(1).saturating_mul(groups));
+        let (_, behind) = cut(inner, length.saturating_sub(last));
+        if let Some(row) = own.last().filter(|_| !behind.is_empty()) {
+            sum += high.at(run.saturating_add(1)) * *row * dot(behind, &low);
         }
-        let Some([own, next]) = ends.get(start & length.wrapping_sub(1)) else { continue };
-        here += *row * *own;
-        if *next != Ext::ZERO {
-            behind += *row * *next;
-        }
+        start = start.saturating_add(own.len().saturating_mul(groups));
+        rest = others;
     }
-    sum + high.at(run) * here + high.at(run.saturating_add(1)) * behind
+    sum
 }
 
-/// Bits of the runs that make the fewest products: long ones leave few rows that end in another run, but take a table as long as they are. None
-/// where there are too few rows for any.
+/// What a row that begins at a place of a run comes to within the run: by the place modulo the groups of a row, then by what is left.
+fn by_place(inner: &[Ext], low: &[Ext]) -> Vec<Vec<Ext>> {
+    let mut sums = vec![Ext::ZERO; low.len()];
+    for (k, weight) in inner.iter().enumerate() {
+        add_multiples(Isa::best(), low.get(k..).unwrap_or_default(), *weight, &mut sums);
+    }
+    (0..inner.len()).map(|place| sums.iter().skip(place).step_by(inner.len()).copied().collect()).collect()
+}
+
+/// Bits of the runs that cost least: long ones are few, but take a table as long as they are for every group of a row. None where there
+/// are too few rows for any.
 fn run_bits(rows: usize, groups: usize, variables: usize) -> Option<u32> {
     let least = groups.next_power_of_two().trailing_zeros();
-    let pays = |bits: &u32| {
-        rows.wrapping_shr(*bits) >= 4 && usize::try_from(*bits).is_ok_and(|bits| bits <= variables)
+    let fits = |bits: &u32| usize::try_from(*bits).is_ok_and(|bits| bits <= variables);
+    // In products: a vector register makes eight at once, a run needs some of its own.
+    let cost = |bits: &u32| {
+        let all = rows.saturating_mul(groups);
+        let runs = all.wrapping_shr(*bits).saturating_add(1);
+        let table = groups.saturating_mul(1_usize.wrapping_shl(*bits)).wrapping_shr(2);
+        table.saturating_add(runs.saturating_mul(groups.saturating_add(16)))
     };
-    (least..least.saturating_add(5)).rfind(pays)
+    let best = (least..least.saturating_add(10)).filter(fits).min_by_key(cost)?;
+    (cost(&best) < rows.saturating_mul(groups)).then_some(best)
 }
 
 /// `eq(point, x)` for every x, as products of two short tables.

@@ -9,8 +9,9 @@ use model::NUMERICS;
 use model::commitment::{
     ConfigError, decode_config, encode_config, encode_tokenizer, identity, template_digest,
 };
-use model::formats::Formats;
+use model::formats::{BlockFormats, Formats, Site};
 use model::recipe::Recipe;
+use model::tables::{MAX_GATE_EXPONENT, SHORT_CONTEXT};
 use model::weights::{FLOAT_GRIDS, Vector};
 use proof_system::commitment::Digest;
 use protocol::encoding::{Decoder, Encoder};
@@ -154,7 +155,9 @@ impl Manifest {
         let root = input.bytes_exact::<32>("the commitment to the weights")?;
         let bundle = input.bytes(MAX_BUNDLE_BYTES, "the tokenizer")?;
         input.finish()?;
-        if formats.blocks.len() != norms.len() {
+        // Tables are made for these.
+        let is_allowed = |block: &BlockFormats| (0..=MAX_GATE_EXPONENT).contains(&block.exponent(Site::Gate));
+        if formats.blocks.len() != norms.len() || !formats.blocks.iter().all(is_allowed) {
             return Err(ManifestError::Shape { what: "formats" });
         }
         let refused = |reason: String| ManifestError::Tokenizer { reason };
@@ -178,7 +181,10 @@ impl Manifest {
             grids,
             output_grid,
             output_rows,
+            tables: Arc::default(),
         };
+        // Part of reading, not of every verification.
+        let _ = outline.tables(SHORT_CONTEXT);
         Ok(Self { outline, weights_root, root })
     }
 }

@@ -1,12 +1,14 @@
 //! All of a model but its matrices: whoever verifies needs no more of it, apart from what the matrices are at one random point.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use model::Model;
-use model::formats::Formats;
+use model::formats::{Formats, Site};
 use model::import::ModelConfig;
 use model::ops::rms_norm::output_exponent;
-use model::recipe::Recipe;
+use model::recipe::{Recipe, RotationKind};
+use model::tables::{self, RotationTable};
 use model::weights::{Vector, Weights};
 use protocol::id::{ModelCommitment, TemplateDigest};
 use tokenizer::Tokenizer;
@@ -42,6 +44,23 @@ pub struct Outline {
     pub output_grid: i32,
     /// What bounds a logit.
     pub output_rows: OutputRows,
+    /// Made when they are wanted.
+    pub tables: Arc<Mutex<Option<Arc<Tables>>>>,
+}
+
+/// Everything that is looked up, by the model's formats.
+#[derive(Debug)]
+pub struct Tables {
+    /// Positions that have rotations.
+    positions: usize,
+    /// Rotations of queries and keys.
+    pub rotations: [RotationTable; 2],
+    /// The softmax table.
+    pub exp: Vec<u32>,
+    /// The sampler's.
+    pub sampler: Vec<u32>,
+    /// Activation tables by the gate's exponent.
+    pub activations: BTreeMap<i32, Vec<i16>>,
 }
 
 /// The largest sum of magnitudes of a row of the matrix that gives logits.
@@ -82,6 +101,33 @@ impl Outline {
             grids: (0..blocks.len()).map(|block| OF_BLOCK.map(|matrix| grid(block, matrix))).collect(),
             output_grid: model.output().grid(),
             output_rows: OutputRows::Matrix(model.output().clone()),
+            tables: Arc::default(),
+        }
+    }
+
+    /// The model's tables, for so many positions at least. Those that were made once are kept.
+    #[must_use]
+    pub fn tables(&self, positions: usize) -> Arc<Tables> {
+        let mut kept = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.as_ref().filter(|tables| tables.positions >= positions) {
+            Some(tables) => Arc::clone(tables),
+            None => Arc::clone(kept.insert(Arc::new(self.make_tables(positions)))),
+        }
+    }
+
+    fn make_tables(&self, positions: usize) -> Tables {
+        let rotation = |query| self.recipe.rotation_table(RotationKind { local: false, query }, positions);
+        let exponents = self.formats.blocks.iter().map(|block| block.exponent(Site::Gate));
+        let activations = exponents
+            .collect::<BTreeSet<i32>>()
+            .into_iter()
+            .map(|exponent| (exponent, tables::activation_table(self.config.activation, exponent)));
+        Tables {
+            positions,
+            rotations: rayon::join(|| rotation(true), || rotation(false)).into(),
+            exp: tables::exp_short(),
+            sampler: tables::exp_sampler(),
+            activations: activations.collect(),
         }
     }
 

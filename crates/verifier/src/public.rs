@@ -2,6 +2,7 @@
 //! from the proof but the widths of some ranges, which can be too narrow for an honest trace but never too wide for a sound one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::Model;
 use model::formats::Site as FormatSite;
@@ -9,15 +10,14 @@ use model::import::ModelConfig;
 use model::ops::requantize::{ACTIVATION_LIMIT_BITS, RESIDUAL_LIMIT_BITS};
 use model::ops::rms_norm::{NORM_BITS, epsilon_term, numerator, output_exponent};
 use model::ops::sampling::{FACTOR_BITS, factor};
-use model::recipe::RotationKind;
-use model::tables::{self, ROTATION_BITS, RotationTable, SHORT_CONTEXT, SOFTMAX_STEP_BITS};
+use model::tables::{self, ROTATION_BITS, SHORT_CONTEXT, SOFTMAX_STEP_BITS};
 use model::weights::{Vector, Weights};
 use protocol::claim::{Claim, FinishReason};
 use protocol::seed::draw_u64;
 use protocol::settings::PPM;
 
 use crate::error::Unprovable;
-use crate::outline::Outline;
+use crate::outline::{Outline, Tables};
 
 /// Values that one opening of a stream gives together: 2^this at most.
 const MAX_LANE_BITS: u32 = 6;
@@ -213,8 +213,6 @@ pub struct Sampler {
     pub low: u32,
     /// The rest.
     pub high: u32,
-    /// Weights by distance.
-    pub exp: Vec<u32>,
 }
 
 impl Widths {
@@ -284,12 +282,8 @@ pub struct Public<'m> {
     pub sum_bits: u32,
     /// The tokens that are run, one per position.
     pub ids: Vec<u32>,
-    /// Rotations of queries and keys.
-    pub rotations: [RotationTable; 2],
-    /// The softmax table.
-    pub exp: Vec<u32>,
-    /// Activation tables by the gate's exponent.
-    pub activations: BTreeMap<i32, Vec<i16>>,
+    /// What is looked up.
+    pub tables: Arc<Tables>,
     /// Epsilon's term in a square sum.
     pub epsilon: u64,
     /// C of the norm.
@@ -312,20 +306,12 @@ impl<'m> Public<'m> {
             return Err(Unprovable::Token { id: *id, vocab });
         }
         let residual = outline.formats.residual;
-        let rotation =
-            |query| outline.recipe.rotation_table(RotationKind { local: false, query }, dims.positions);
-        let exponents = outline.formats.blocks.iter().map(|block| block.exponent(FormatSite::Gate));
-        let activations = exponents
-            .collect::<std::collections::BTreeSet<i32>>()
-            .into_iter()
-            .map(|exponent| (exponent, tables::activation_table(outline.config.activation, exponent)))
-            .collect();
         let epsilon = epsilon_term(outline.recipe.eps, outline.config.width, residual);
         // A square sum stays below 2^62 with it, and above zero, so that the root is at least one.
         let epsilon =
             u64::try_from(epsilon).ok().filter(|e| (1..1 << 50).contains(e)).ok_or(Unprovable::Epsilon)?;
-        let exp = tables::exp_short();
-        let largest = exp.first().copied().unwrap_or_default();
+        let tables = outline.tables(dims.positions);
+        let largest = tables.exp.first().copied().unwrap_or_default();
         let most = u64::from(largest).saturating_mul(u64::try_from(dims.positions).unwrap_or(u64::MAX));
         Ok(Self {
             outline,
@@ -338,9 +324,7 @@ impl<'m> Public<'m> {
             sampler: sampler(outline, claim)?,
             sum_bits: u64::BITS.saturating_sub(most.leading_zeros()),
             ids,
-            rotations: rayon::join(|| rotation(true), || rotation(false)).into(),
-            exp,
-            activations,
+            tables,
             epsilon,
             numerator: numerator(outline.config.width),
         })
@@ -515,7 +499,7 @@ fn sampler(outline: &Outline, claim: &Claim) -> Result<Option<Sampler>, Unprovab
     }
     let high = shift / 2;
     let low = shift.saturating_sub(high);
-    Ok(Some(Sampler { factor, shift, low, high, exp: tables::exp_sampler() }))
+    Ok(Some(Sampler { factor, shift, low, high }))
 }
 
 fn dims(outline: &Outline, claim: &Claim) -> Result<Dims, Unprovable> {

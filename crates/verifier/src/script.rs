@@ -443,7 +443,7 @@ fn table_value(public: &Public<'_>, tables: &[TablePlace], point: &[Ext], beta: 
     };
     let cube = beta.power(3);
     let (mut sum, mut rest) = (Ext::ZERO, Ext::ONE);
-    let largest = Ext::from_u64(u64::from(public.exp.first().copied().unwrap_or_default()));
+    let largest = Ext::from_u64(u64::from(public.tables.exp.first().copied().unwrap_or_default()));
     for place in tables {
         let entry_bits = usize::try_from(place.bits).unwrap_or(usize::MAX);
         let (high, low) = cut(point, point.len().saturating_sub(entry_bits));
@@ -455,15 +455,15 @@ fn table_value(public: &Public<'_>, tables: &[TablePlace], point: &[Ext], beta: 
         let tag = cube * Ext::from_signed(place.table.tag());
         let second = match place.table {
             Table::Softmax => {
-                let count = 1_usize.wrapping_shl(place.bits).min(public.exp.len());
-                dot_integers(&eq_vector(low, count), public.exp.iter().map(|e| i64::from(*e)))
+                let count = 1_usize.wrapping_shl(place.bits).min(public.tables.exp.len());
+                dot_integers(&eq_vector(low, count), public.tables.exp.iter().map(|e| i64::from(*e)))
             }
             Table::Activation(exponent) => {
-                let table = public.activations.get(&exponent).map(Vec::as_slice).unwrap_or_default();
+                let table = public.tables.activations.get(&exponent).map(Vec::as_slice).unwrap_or_default();
                 dot_integers(&eq_vector(low, table.len()), table.iter().map(|f| i64::from(*f)))
             }
             Table::Sampler => {
-                let exp = public.sampler.as_ref().map(|sampler| sampler.exp.as_slice()).unwrap_or_default();
+                let exp = public.tables.sampler.as_slice();
                 let count = 1_usize.wrapping_shl(place.bits).min(exp.len());
                 dot_integers(&eq_vector(low, count), exp.iter().map(|e| i64::from(*e)))
             }

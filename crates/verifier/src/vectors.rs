@@ -1,5 +1,6 @@
 //! Small vectors of weights: what a claim about a tensor multiplies its elements with. Total on every length.
 
+use proof_system::elementwise::{self, extend_with_multiples, extend_with_products};
 use proof_system::field::{Base, Ext};
 use proof_system::kernels::Isa;
 use proof_system::multilinear::eq_table;
@@ -13,9 +14,10 @@ pub fn eq_vector(point: &[Ext], count: usize) -> Vec<Ext> {
 /// All products, those of the first factor's first element first.
 #[must_use]
 pub fn outer(a: &[Ext], b: &[Ext]) -> Vec<Ext> {
+    let isa = Isa::best();
     let mut products = Vec::with_capacity(a.len().saturating_mul(b.len()));
     for a in a {
-        products.extend(b.iter().map(|b| *a * *b));
+        extend_with_multiples(isa, b, *a, &mut products);
     }
     products
 }
@@ -23,19 +25,23 @@ pub fn outer(a: &[Ext], b: &[Ext]) -> Vec<Ext> {
 /// Sum of products.
 #[must_use]
 pub fn dot(a: &[Ext], b: &[Ext]) -> Ext {
-    a.iter().zip(b).map(|(a, b)| *a * *b).sum()
+    elementwise::dot(Isa::best(), a, b)
 }
 
 /// Products of elements of the same place.
 #[must_use]
 pub fn times(a: &[Ext], b: &[Ext]) -> Vec<Ext> {
-    a.iter().zip(b).map(|(a, b)| *a * *b).collect()
+    let mut products = Vec::new();
+    extend_with_products(Isa::best(), a, b, &mut products);
+    products
 }
 
 /// All elements times a factor.
 #[must_use]
 pub fn scaled(a: &[Ext], factor: Ext) -> Vec<Ext> {
-    a.iter().map(|a| *a * factor).collect()
+    let mut multiples = Vec::new();
+    extend_with_multiples(Isa::best(), a, factor, &mut multiples);
+    multiples
 }
 
 /// The sum of all.

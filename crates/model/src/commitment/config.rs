@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 
 use protocol::encoding::{Decoder, Encoder};
 
-use crate::import::{Activation, AttentionScale, FAMILIES, ModelConfig, RopeStyle, SlidingWindow};
+use crate::import::{
+    Activation, AttentionScale, FAMILIES, ModelConfig, ROTATION_BITS, RopeStyle, SlidingWindow,
+};
 use crate::import::{MAX_BLOCKS, MAX_CONTEXT, MAX_FF, MAX_HEAD_DIM, MAX_HEADS, MAX_VOCAB, MAX_WIDTH};
 use crate::weights::Dyadic;
 
@@ -77,8 +79,8 @@ pub fn decode_config(input: &mut Decoder<'_>) -> Result<ModelConfig, ConfigError
     let vocab = number(input, "vocabulary", 1..=MAX_VOCAB)?;
     let context = number(input, "context", 1..=MAX_CONTEXT)?;
     let rope_dim = number(input, "rotated width", head_dim..=head_dim)?;
-    let rope_base_bits = float(input, "base of rotations")?;
-    let rope_factor_bits = float(input, "factor of positions")?;
+    let rope_base_bits = number(input, "base of rotations", ROTATION_BITS)?;
+    let rope_factor_bits = number(input, "factor of positions", ROTATION_BITS)?;
     let eps_bits = float(input, "epsilon")?;
     let sliding = decode_sliding(input)?;
     let attention_scale = match input.list_u32(2, "an attention scale")?.as_slice() {
@@ -129,7 +131,7 @@ fn decode_sliding(input: &mut Decoder<'_>) -> Result<Option<SlidingWindow>, Conf
         Some([window, period, rope_base_bits]) => {
             check("window", *window, *window > 0)?;
             check("period of windows", *period, (1..=MAX_BLOCKS).contains(period))?;
-            check("base of a window's rotations", *rope_base_bits, is_positive(*rope_base_bits))?;
+            check("base of a window's rotations", *rope_base_bits, ROTATION_BITS.contains(rope_base_bits))?;
             Ok(Some(SlidingWindow { window: *window, period: *period, rope_base_bits: *rope_base_bits }))
         }
         Some(other) => Err(ConfigError::Value { what: "window", found: other.len() as u64 }),

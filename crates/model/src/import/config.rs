@@ -137,6 +137,9 @@ fn finite(bits: u32) -> Dyadic {
     Dyadic::from_f32_bits(bits).expect("import refuses floats that are not finite")
 }
 
+/// Bases and divisors of rotations as binary32: 1 to 2^63. Bits of positive floats are in the order of the floats.
+pub const ROTATION_BITS: std::ops::RangeInclusive<u32> = ONE_BITS..=0x5f00_0000;
+
 /// Reads the configuration and the row of the family table it follows.
 pub(super) fn read(gguf: &Gguf) -> Result<(ModelConfig, &'static Family), Error> {
     let family = read_family(gguf)?;
@@ -177,7 +180,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<(ModelConfig, &'static Family), Error>
         ff: keys.size("feed_forward_length", 1..=MAX_FF)?,
         vocab,
         context,
-        rope_base_bits: keys.float_or("rope.freq_base", TEN_THOUSAND_BITS)?,
+        rope_base_bits: read_rotation(&mut keys, "rope.freq_base", TEN_THOUSAND_BITS)?,
         rope_dim,
         rope_style: family.rope_style,
         rope_factor_bits: read_rope_factor(&mut keys, family)?,
@@ -263,7 +266,20 @@ fn read_rope_factor(keys: &mut Keys<'_>, family: &Family) -> Result<u32, Error> 
     if !family.linear_rope {
         return Err(keys.unsupported(FACTOR, float_text(factor), "RoPE scaling in this family"));
     }
-    keys.positive(FACTOR, factor)
+    check_rotation(keys, FACTOR, factor)
+}
+
+/// A base or divisor of rotations, whose logarithm the tables are made from.
+fn read_rotation(keys: &mut Keys<'_>, suffix: &str, default: u32) -> Result<u32, Error> {
+    let bits = keys.float_or(suffix, default)?;
+    check_rotation(keys, suffix, bits)
+}
+
+fn check_rotation(keys: &Keys<'_>, suffix: &str, bits: u32) -> Result<u32, Error> {
+    if ROTATION_BITS.contains(&keys.positive(suffix, bits)?) {
+        return Ok(bits);
+    }
+    Err(keys.unsupported(suffix, float_text(bits), "rotations by a number below 1 or above 2^63"))
 }
 
 fn read_sliding(keys: &mut Keys<'_>, family: &Family, context: u32) -> Result<Option<SlidingWindow>, Error> {
@@ -278,7 +294,7 @@ fn read_sliding(keys: &mut Keys<'_>, family: &Family, context: u32) -> Result<Op
         };
     };
     let period = keys.size_or("attention.sliding_window_pattern", 1..=MAX_BLOCKS, period)?;
-    let rope_base_bits = keys.float_or("rope.freq_base_swa", TEN_THOUSAND_BITS)?;
+    let rope_base_bits = read_rotation(keys, "rope.freq_base_swa", TEN_THOUSAND_BITS)?;
     Ok(window.map(|window| SlidingWindow { window, period, rope_base_bits }))
 }
 

@@ -304,6 +304,14 @@ fn numbers_out_of_range_are_refused() {
             check_llama_key(key, Encoded::f32_bits(bits), &Error::ConfigFloat { key: key.to_owned(), bits });
         }
     }
+    // The tables of rotations are made from logarithms of at least zero.
+    for value in [0.5_f32, 1e-30, 1e30] {
+        let (key, bits) = ("llama.rope.freq_base", value.to_bits());
+        let mut writer = SyntheticModel::tiny(Architecture::Llama).writer();
+        writer.set(key, Encoded::f32_bits(bits));
+        let refused = read(&writer).unwrap_err().to_string();
+        assert!(refused.contains("rotations by a number below 1"), "{refused}");
+    }
     let rule = "must divide embedding_length if key_length is absent";
     let expected = Error::ConfigConflict { key: "llama.attention.head_count".to_owned(), value: 7, rule };
     check(Architecture::Llama, &expected, |writer| {

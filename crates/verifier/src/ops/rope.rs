@@ -44,7 +44,7 @@ pub fn low<C: Channel>(script: &mut Script<'_, C>, op: Rounded, at: &At) -> Resu
 
 /// What (position, element) of the unrotated projection weighs, if the rotated one weighs `positions * elements`.
 fn rotated_weights(public: &Public<'_>, is_query: bool, rows: &Rows, elements: &[Ext]) -> Vec<Ext> {
-    let [queries, keys] = &public.rotations;
+    let [queries, keys] = &public.tables.rotations;
     let table = if is_query { queries } else { keys };
     let pairs = elements.len() / 2;
     let mut weights = Vec::with_capacity(rows.b.len().saturating_mul(elements.len()));
