@@ -132,24 +132,10 @@ impl Manifest {
         let formats = Formats::decode(&mut input)?;
         let width = size(config.width);
         let blocks = u64::from(config.blocks);
-        input.array_exact(blocks, "a pair of norms per block")?;
-        let mut norms = Vec::with_capacity(size(config.blocks));
-        for _ in 0..blocks {
-            input.array_exact(4, "two norms")?;
-            norms.push([decode_vector(&mut input, width)?, decode_vector(&mut input, width)?]);
-        }
+        let norms = decode_norms(&mut input, blocks, width)?;
         input.array_exact(2, "the last norm")?;
         let output_norm = decode_vector(&mut input, width)?;
-        input.array_exact(blocks, "exponents per block")?;
-        let mut grids = Vec::with_capacity(size(config.blocks));
-        for _ in 0..blocks {
-            let mut own = [0; OF_BLOCK.len()];
-            input.array_exact(u64::try_from(own.len()).unwrap_or(0), "an exponent per matrix")?;
-            for grid in &mut own {
-                *grid = decode_grid(&mut input)?;
-            }
-            grids.push(own);
-        }
+        let grids = decode_grids(&mut input, blocks)?;
         let output_grid = decode_grid(&mut input)?;
         let output_rows = OutputRows::Known(input.unsigned("the largest row of the logits' matrix")?);
         let root = input.bytes_exact::<32>("the commitment to the weights")?;
@@ -206,6 +192,34 @@ fn decode_vector(input: &mut Decoder<'_>, width: usize) -> Result<Vector, Manife
     }
     let values = bytes.as_chunks::<2>().0.iter().map(|value| i16::from_le_bytes(*value)).collect();
     Ok(Vector::new("norm", values, exponent))
+}
+
+fn decode_norms(
+    input: &mut Decoder<'_>,
+    blocks: u64,
+    width: usize,
+) -> Result<Vec<[Vector; 2]>, ManifestError> {
+    input.array_exact(blocks, "a pair of norms per block")?;
+    let mut norms = Vec::new();
+    for _ in 0..blocks {
+        input.array_exact(4, "two norms")?;
+        norms.push([decode_vector(input, width)?, decode_vector(input, width)?]);
+    }
+    Ok(norms)
+}
+
+fn decode_grids(input: &mut Decoder<'_>, blocks: u64) -> Result<Vec<[i32; OF_BLOCK.len()]>, ManifestError> {
+    input.array_exact(blocks, "exponents per block")?;
+    let mut grids = Vec::new();
+    for _ in 0..blocks {
+        let mut own = [0; OF_BLOCK.len()];
+        input.array_exact(u64::try_from(own.len()).unwrap_or(0), "an exponent per matrix")?;
+        for grid in &mut own {
+            *grid = decode_grid(input)?;
+        }
+        grids.push(own);
+    }
+    Ok(grids)
 }
 
 fn decode_grid(input: &mut Decoder<'_>) -> Result<i32, ManifestError> {
