@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod calibrate;
 mod check;
+mod converse;
 mod cost;
 mod coverage;
 mod demo;
@@ -29,6 +30,7 @@ mod redteam;
 mod route;
 mod serve;
 mod simulate;
+mod tape;
 mod up;
 mod verify;
 mod weigh;
@@ -123,6 +125,10 @@ pub(crate) enum Command {
     Verify(verify::VerifyArguments),
     /// Make what verifiers without the model need of it
     Manifest(manifest::ManifestArguments),
+    /// Make secret points of a model's weights, for a verifier who talks with the prover
+    Tape(tape::TapeArguments),
+    /// Answer verifiers who have a tape
+    Converse(converse::ConverseArguments),
     /// What a proof would cost, for any model or shape
     Cost(cost::CostArguments),
     /// Plan how many answers to check: what a share of checks proves, and what it costs
@@ -184,6 +190,8 @@ impl Command {
             Self::Redteam(arguments) => redteam::run(&arguments, shell),
             Self::Prove(arguments) => prove::run(&arguments, shell),
             Self::Manifest(arguments) => manifest::run(&arguments, shell),
+            Self::Tape(arguments) => tape::run(&arguments, shell),
+            Self::Converse(arguments) => converse::run(&arguments, shell),
             Self::Cost(arguments) => cost::run(&arguments, shell),
             Self::Verify(arguments) => verify::run(&arguments, shell),
             Self::Coverage(arguments) => coverage::run(&arguments, shell),

@@ -15,6 +15,7 @@ mod progress;
 mod random;
 mod signals;
 mod stack;
+mod tape_file;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -16,7 +16,7 @@ mod tests;
 pub use self::prove::prove;
 
 use crate::field::{Base, Ext};
-use crate::transcript::{Label, Transcript};
+use crate::transcript::{Coins, Label};
 
 /// 1/2.
 const HALF: Base = Base::new(0x7fff_ffff_8000_0001);
@@ -34,9 +34,9 @@ pub fn bits(count: usize) -> usize {
 }
 
 /// Takes one round's message in, and gives the round's point and what is left to be checked.
-pub fn next_claim<const K: usize>(message: [Ext; K], claim: Ext, transcript: &mut Transcript) -> (Ext, Ext) {
-    transcript.absorb_elements(Label::SumcheckRound, &message);
-    let x = transcript.challenge(Label::SumcheckPoint);
+pub fn next_claim<const K: usize>(message: [Ext; K], claim: Ext, coins: &mut impl Coins) -> (Ext, Ext) {
+    coins.absorb_elements(Label::SumcheckRound, &message);
+    let x = coins.challenge(Label::SumcheckPoint);
     let value = match message.as_slice() {
         [at_zero, leading] => {
             let at_one = claim - *at_zero;

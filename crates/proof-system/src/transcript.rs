@@ -69,6 +69,24 @@ pub struct Transcript {
     inventory: Option<Vec<Event>>,
 }
 
+/// What a prover's messages go into and where challenges come from: a transcript, or a verifier in conversation.
+pub trait Coins {
+    /// Takes in elements.
+    fn absorb_elements(&mut self, label: Label, elements: &[Ext]);
+    /// An element that depends on nothing that is said later.
+    fn challenge(&mut self, label: Label) -> Ext;
+}
+
+impl Coins for Transcript {
+    fn absorb_elements(&mut self, label: Label, elements: &[Ext]) {
+        Self::absorb_elements(self, label, elements);
+    }
+
+    fn challenge(&mut self, label: Label) -> Ext {
+        Self::challenge(self, label)
+    }
+}
+
 impl Transcript {
     /// Begins with the statement: everything that the verifier knows and the prover must not choose later.
     #[must_use]

@@ -8,7 +8,7 @@
 //! | [`leaves`] | looked-up values: counts and trees |
 //! | [`columns`] | the columns of every sumcheck |
 //! | [`merge`] | the sumchecks over all claims about a stream, and its opening |
-//! | [`weights`] | a commitment to the weights, and its opening |
+//! | [`weights`] | the weights as integers: committed to and opened, or asked about by a verifier in conversation |
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -23,4 +23,4 @@ pub mod trace;
 pub mod weights;
 
 pub use self::prove::{Phase, prove};
-pub use self::weights::CommittedWeights;
+pub use self::weights::{CommittedWeights, Talk, WeightIntegers};

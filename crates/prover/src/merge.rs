@@ -6,7 +6,7 @@ use proof_system::field::Ext;
 use proof_system::fold::fold_rows;
 use proof_system::kernels::Isa;
 use proof_system::sumcheck::{self, bits, next_claim};
-use proof_system::transcript::{Label, Transcript};
+use proof_system::transcript::{Coins, Label, Transcript};
 use rayon::prelude::*;
 use verifier::channel::Claim;
 use verifier::merge::{Stream, combined, ends, interval_weights};
@@ -22,8 +22,23 @@ pub fn open(
     transcript: &mut Transcript,
     isa: Isa,
 ) -> (Vec<Ext>, Opening) {
+    let (messages, groups, lanes) = reduce(claims, committed.integers(), stream, transcript, isa);
+    let point = stream.point(&groups, &lanes);
+    let row_bits = committed.shape().row_bits() as usize;
+    let opening = committed.open(&point[..row_bits], transcript);
+    (messages, opening)
+}
+
+/// All messages about a stream's claims, and the point that is left, of groups and of lanes.
+pub fn reduce<C: Coins>(
+    claims: &[Claim],
+    integers: &[i32],
+    stream: &Stream,
+    transcript: &mut C,
+    isa: Isa,
+) -> (Vec<Ext>, Vec<Ext>, Vec<Ext>) {
     let (lanes, groups) = (stream.lanes(), stream.groups());
-    let integers = &committed.integers()[..stream.length];
+    let integers = &integers[..stream.length];
     let gamma = transcript.challenge(Label::Batching);
     let powers = gamma.powers(claims.len());
     let term = |(claim, power): (&Claim, &Ext)| {
@@ -36,7 +51,7 @@ pub fn open(
     transcript.absorb_elements(Label::Claims, &ranges);
 
     let gamma = transcript.challenge(Label::Batching);
-    let mut step = |value, dimensions: &[usize], columns: [Vec<Ext>; 2], transcript: &mut Transcript| {
+    let mut step = |value, dimensions: &[usize], columns: [Vec<Ext>; 2], transcript: &mut C| {
         let columns = columns.map(|column| column.into_iter().collect());
         let (rounds, point, values) = sumcheck::prove(columns, dimensions, value, isa, transcript);
         messages.extend(rounds.into_iter().flatten().chain(values));
@@ -54,10 +69,7 @@ pub fn open(
     let weights = interval_weights_of_groups(&ends, &eq_vector(interval_point, ends.len()), &eq);
     let values = fold_rows(isa, integers, &eq_vector(lane_point, lanes));
     let (group_point, _) = step(value, &[groups], [weights, values], transcript);
-    let point = stream.point(&group_point, lane_point);
-    let row_bits = committed.shape().row_bits() as usize;
-    let opening = committed.open(&point[..row_bits], transcript);
-    (messages, opening)
+    (messages, group_point, lane_point.to_vec())
 }
 
 /// A claim's weights and values from its first group on.
@@ -112,7 +124,7 @@ pub fn prove(
     mut terms: Vec<Term>,
     variables: usize,
     mut claim: Ext,
-    transcript: &mut Transcript,
+    transcript: &mut impl Coins,
 ) -> (Vec<[Ext; 2]>, Vec<Ext>, Vec<Ext>) {
     let (mut messages, mut point) = (Vec::new(), Vec::new());
     for _ in 0..variables {

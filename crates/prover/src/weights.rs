@@ -2,17 +2,56 @@
 
 use model::Model;
 use proof_system::commitment::{Committed, Digest};
+use proof_system::field::Ext;
 use proof_system::kernels::Isa;
-use proof_system::transcript::Label;
+use proof_system::transcript::{Coins, Label};
 use rayon::prelude::*;
 use verifier::channel::Claim;
 use verifier::proof::OpenedWeights;
 use verifier::verify::Pending;
 use verifier::weight_stream::WeightStream;
-use verifier::weights::embedded;
+use verifier::weights::weight_row;
 use verifier::{Outline, Unprovable};
 
 use crate::merge;
+
+/// All weights as integers.
+#[derive(Debug)]
+pub struct WeightIntegers {
+    stream: WeightStream,
+    integers: Vec<i32>,
+}
+
+impl WeightIntegers {
+    /// Of a model: 4 bytes of memory for each weight while this lives.
+    ///
+    /// # Errors
+    /// [`Unprovable::Stream`]: some token leaves 32 bits.
+    pub fn new(model: &Model) -> Result<Self, Unprovable> {
+        let stream = WeightStream::new(&Outline::of(model));
+        let mut integers = vec![0_i32; stream.stream.length];
+        for (matrix, place, per_block) in stream.places() {
+            let own = &mut integers[place.offset..][..place.rows * place.inner];
+            own.par_chunks_mut(place.inner).enumerate().try_for_each_init(
+                Vec::new,
+                |row, (index, out)| {
+                    weight_row(model, *matrix, index / per_block, index % per_block, row);
+                    out.iter_mut().zip(row).try_for_each(|(out, weight)| {
+                        *out = i32::try_from(*weight).map_err(|_| Unprovable::Stream)?;
+                        Ok(())
+                    })
+                },
+            )?;
+        }
+        Ok(Self { stream, integers })
+    }
+
+    /// Answers a verifier in conversation, whose coins `coins` gives; what is still to be said after the last one is left to it as well.
+    pub fn answer(&self, pending: &Pending, coins: &mut impl Coins) {
+        let claims: Vec<Claim> = pending.weights.iter().map(|claim| self.stream.claim(claim)).collect();
+        merge::reduce(&claims, &self.integers, &self.stream.stream, coins, Isa::best());
+    }
+}
 
 /// Weights that were committed to.
 #[derive(Debug)]
@@ -27,25 +66,7 @@ impl CommittedWeights {
     /// # Errors
     /// [`Unprovable::Stream`]: some token leaves 32 bits.
     pub fn new(model: &Model) -> Result<Self, Unprovable> {
-        let stream = WeightStream::new(&Outline::of(model));
-        let mut integers = vec![0_i32; stream.stream.length];
-        for (matrix, place, per_block) in stream.places() {
-            let own = &mut integers[place.offset..][..place.rows * place.inner];
-            own.par_chunks_mut(place.inner).enumerate().try_for_each_init(
-                Vec::new,
-                |row, (index, out)| {
-                    let (block, id) = (index / per_block, (index % per_block) as u32);
-                    match matrix.weights(model, block) {
-                        Some(weights) => weights.row(id, row),
-                        None => *row = embedded(model, id),
-                    }
-                    out.iter_mut().zip(row).try_for_each(|(out, weight)| {
-                        *out = i32::try_from(*weight).map_err(|_| Unprovable::Stream)?;
-                        Ok(())
-                    })
-                },
-            )?;
-        }
+        let WeightIntegers { stream, integers } = WeightIntegers::new(model)?;
         let committed = Committed::new(integers, stream.stream.shape, Isa::best());
         Ok(Self { stream, committed })
     }
@@ -65,5 +86,41 @@ impl CommittedWeights {
         let (messages, opening) =
             merge::open(&claims, &self.committed, &self.stream.stream, &mut transcript, Isa::best());
         OpenedWeights { messages, opening }
+    }
+}
+
+/// A verifier in conversation: what was said since its last coin goes to it when the next one is wanted.
+#[derive(Debug)]
+pub struct Talk<F> {
+    said: Vec<Ext>,
+    exchange: F,
+    is_over: bool,
+}
+
+impl<F: FnMut(&[Ext]) -> Option<Ext>> Talk<F> {
+    /// `exchange` says elements to the verifier and gives its next coin, or none when the verifier is gone or wants no more.
+    pub const fn new(exchange: F) -> Self {
+        Self { said: Vec::new(), exchange, is_over: false }
+    }
+
+    /// Says what is left; false if the verifier left before.
+    pub fn finish(mut self) -> bool {
+        if !self.is_over {
+            (self.exchange)(&self.said);
+        }
+        !self.is_over
+    }
+}
+
+impl<F: FnMut(&[Ext]) -> Option<Ext>> Coins for Talk<F> {
+    fn absorb_elements(&mut self, _: Label, elements: &[Ext]) {
+        self.said.extend_from_slice(elements);
+    }
+
+    fn challenge(&mut self, _: Label) -> Ext {
+        let coin = if self.is_over { None } else { (self.exchange)(&self.said) };
+        self.said.clear();
+        self.is_over |= coin.is_none();
+        coin.unwrap_or_default()
     }
 }

@@ -150,6 +150,9 @@ pub enum Reject {
     /// The weights' commitment has other values than the proof needs.
     #[error("the weights: {0}")]
     OpenedWeights(Box<Reject>),
+    /// A point of other weights.
+    #[error("the tape is of other weights")]
+    Tape,
     /// The weights have another value.
     #[error("the weights of {matrix} do not have the value that the proof needs")]
     Weights {

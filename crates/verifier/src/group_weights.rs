@@ -187,7 +187,8 @@ impl EqTable {
     }
 
     /// The sum of these weights times eq from an index on.
-    fn dot(&self, weights: &[Ext], first: usize) -> Ext {
+    #[must_use]
+    pub fn dot(&self, weights: &[Ext], first: usize) -> Ext {
         let (mut sum, mut rest, mut index) = (Ext::ZERO, weights, first);
         while !rest.is_empty() {
             let Some(high) = self.high.get(index.wrapping_shr(self.low_bits)) else { break };

@@ -18,6 +18,7 @@
 //! | [`cost`] | what a proof costs, for any shape |
 //! | [`manifest`] | a model for verifiers who do not have it |
 //! | [`merge`] | all claims about committed integers as one |
+//! | [`tape`] | all claims about weights, in conversation with the prover |
 //! | [`weights`] | all claims about weights, by whoever holds them |
 //! | [`weight_stream`] | all claims about weights, by whoever holds a commitment to them |
 //! | [`vectors`] | small vectors of weights |
@@ -52,6 +53,7 @@ pub mod said;
 pub mod script;
 pub mod soundness;
 pub mod statement;
+pub mod tape;
 pub mod vectors;
 pub mod verify;
 pub mod weight_stream;

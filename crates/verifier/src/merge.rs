@@ -11,7 +11,7 @@
 use proof_system::commitment::{self, Digest, Opening, Shape};
 use proof_system::field::Ext;
 use proof_system::sumcheck::{bits, variables};
-use proof_system::transcript::Label;
+use proof_system::transcript::{Coins, Label};
 use rayon::prelude::*;
 
 use crate::channel::Claim;
@@ -67,6 +67,27 @@ pub fn verify(
     root: &Digest,
     opening: &Opening,
 ) -> Result<(), Reject> {
+    let Left { groups, lanes, value } = reduce(said, claims, stream)?;
+    let point = stream.point(&groups, &lanes);
+    Ok(commitment::verify(root, stream.shape, &point, value, opening, &mut said.transcript)?)
+}
+
+/// What is left of all claims: the stream's polynomial has this value at one point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The point that numbers groups.
+    pub groups: Vec<Ext>,
+    /// And lanes.
+    pub lanes: Vec<Ext>,
+    /// The value.
+    pub value: Ext,
+}
+
+/// Reduces all claims about a stream to one value.
+///
+/// # Errors
+/// [`Reject`]: what does not hold.
+pub fn reduce<C: Coins>(said: &mut Said<'_, C>, claims: &[Claim], stream: &Stream) -> Result<Left, Reject> {
     let (lanes, groups) = (stream.lanes(), stream.groups());
     let gamma = said.transcript.challenge(Label::Batching);
     let (mut z, value) = said.rounds::<2>(combined(claims, gamma), bits(groups))?;
@@ -95,8 +116,7 @@ pub fn verify(
     let (group_point, [weight, opened]) = said.sumcheck::<2>(value, bits(groups))?;
     let expected = interval_weight_at(&ends, &intervals, &z, &group_point);
     said.equal("the weights of groups", expected, weight)?;
-    let point = stream.point(&group_point, lane_point);
-    Ok(commitment::verify(root, stream.shape, &point, opened, opening, &mut said.transcript)?)
+    Ok(Left { groups: group_point, lanes: lane_point.to_vec(), value: opened })
 }
 
 /// The sum of all claims, each times a power of gamma.

@@ -2,24 +2,24 @@
 
 use proof_system::field::Ext;
 use proof_system::sumcheck::next_claim;
-use proof_system::transcript::{Label, Transcript};
+use proof_system::transcript::{Coins, Label, Transcript};
 
 use crate::channel::Reduced;
 use crate::error::Reject;
 
 /// Messages, and what was said and drawn so far.
 #[derive(Clone, Debug)]
-pub struct Said<'p> {
+pub struct Said<'p, C = Transcript> {
     messages: &'p [Ext],
     read: usize,
     /// After the last message.
-    pub transcript: Transcript,
+    pub transcript: C,
 }
 
-impl<'p> Said<'p> {
+impl<'p, C: Coins> Said<'p, C> {
     /// Nothing is read yet.
     #[must_use]
-    pub const fn new(messages: &'p [Ext], transcript: Transcript) -> Self {
+    pub const fn new(messages: &'p [Ext], transcript: C) -> Self {
         Self { messages, read: 0, transcript }
     }
 
@@ -88,7 +88,7 @@ impl<'p> Said<'p> {
     ///
     /// # Errors
     /// [`Reject::TooLong`].
-    pub fn finish(self) -> Result<Transcript, Reject> {
+    pub fn finish(self) -> Result<C, Reject> {
         match self.messages.len().checked_sub(self.read) {
             None | Some(0) => Ok(self.transcript),
             Some(extra) => Err(Reject::TooLong { extra }),

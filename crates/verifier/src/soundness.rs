@@ -55,6 +55,13 @@ impl Soundness {
         self
     }
 
+    /// The same with more messages, whose coins a verifier draws.
+    #[must_use]
+    pub fn with_messages(mut self, messages: usize) -> Self {
+        self.steps = self.steps.saturating_add(of_messages(messages));
+        self
+    }
+
     /// Bits of security: the sum's logarithm, rounded down.
     #[must_use]
     pub fn bits(&self) -> u32 {

@@ -54,6 +54,15 @@ pub fn embedded(model: &Model, id: u32) -> Vec<i64> {
     embedding(&model.tensors.embedding, id, model.formats.residual, model.recipe.embedding_scale)
 }
 
+/// A row of a matrix, or of the table of tokens.
+pub fn weight_row(model: &Model, matrix: Matrix, block: usize, row: usize, out: &mut Vec<i64>) {
+    let row = u32::try_from(row).unwrap_or(u32::MAX);
+    match matrix.weights(model, block) {
+        Some(weights) => weights.row(row, out),
+        None => *out = embedded(model, row),
+    }
+}
+
 /// The first matrix that does not have a claimed value.
 #[must_use]
 pub fn first_wrong(model: &Model, claims: &[WeightClaim]) -> Option<Matrix> {
@@ -95,10 +104,7 @@ fn of_some_rows(model: &Model, claim: &WeightClaim) -> Ext {
     let input = outer(groups, lanes);
     let mut row = Vec::new();
     let value = |(id, weight): &(u32, Ext)| {
-        match claim.matrix.weights(model, claim.first) {
-            Some(weights) => weights.row(*id, &mut row),
-            None => row = embedded(model, *id),
-        }
+        weight_row(model, claim.matrix, claim.first, usize::try_from(*id).unwrap_or(usize::MAX), &mut row);
         *weight * dot_integers(&input, row.iter().copied())
     };
     let sum: Ext = out.iter().map(value).sum();

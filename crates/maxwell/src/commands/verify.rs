@@ -1,23 +1,36 @@
 //! `maxwell verify`: decides whether a proof holds, without running the model. Never takes a failure of its own for a lie.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use proof_system::field::Ext;
+use proof_system::field::extension::EXT_BYTES;
 use protocol::claim::MAX_CLAIM_BYTES;
 use protocol::{Claim, Nonce};
 use serde_json::json;
 use verifier::encoding::MAX_PROOF_BYTES;
 use verifier::soundness::Soundness;
-use verifier::{Manifest, Proof, Reject};
+use verifier::tape::{Conversation, HELLO, Turn, element};
+use verifier::verify::verify_trace;
+use verifier::weight_stream::WeightStream;
+use verifier::{Manifest, Outline, Proof, Reject};
 
 use super::Shell;
+use super::converse::PATIENCE;
 use super::prove::open_for;
 use crate::home::read_bounded;
 use crate::models::OpenModel;
 use crate::output::{Exit, Finished};
+use crate::random::random_bytes;
+use crate::tape_file::TapeFile;
+
+/// More coins than a conversation draws besides those of the tape.
+const MAX_COINS: usize = 128;
 
 /// Arguments of `maxwell verify`.
 #[derive(Debug, Args)]
@@ -39,6 +52,13 @@ pub(crate) struct VerifyArguments {
     /// Digest that the manifest must have: 64 hexadecimal digits, from whoever you trust
     #[arg(long, value_name = "HEX", requires = "manifest")]
     manifest_digest: Option<String>,
+    /// Your tape (`maxwell tape`), of which one entry is burned: the prover shows the weights in a conversation, and the proof need not
+    /// be made with --thin
+    #[arg(long, value_name = "FILE", requires = "manifest", requires = "prover")]
+    tape: Option<PathBuf>,
+    /// The socket of `maxwell converse`
+    #[arg(long, value_name = "SOCKET", requires = "tape")]
+    prover: Option<PathBuf>,
     /// The nonce that you gave out for this request: 64 hexadecimal digits. Without it freshness is not checked
     #[arg(long, value_name = "HEX", value_parser = Nonce::from_str)]
     nonce: Option<Nonce>,
@@ -52,9 +72,11 @@ Examples:
   maxwell verify sky.claim sky.proof
   maxwell verify sky.claim sky.proof -m smollm2-135m --nonce $NONCE --json | jq -r .verdict
   maxwell verify sky.claim sky.proof --manifest smollm2.manifest --manifest-digest $DIGEST
+  maxwell verify sky.claim sky.proof --manifest smollm2.manifest --tape my.tape --prover prover.socket
 
 The model is read, never run: its weights are needed at one random point each. With a manifest (`maxwell manifest`) the
-model need not be here at all: the proof opens a commitment to the weights.
+model need not be here at all: the proof opens a commitment to the weights, or the prover shows them in a conversation, which
+convinces only who led it.
 
 Exit codes: 0 accepted, 3 rejected, 4 the claim is of a kind that no proof covers, or the proof needs the model at hand, 1 a
 file can't be read or the model is not here.";
@@ -68,18 +90,15 @@ pub(crate) fn run(arguments: &VerifyArguments, shell: &Shell) -> anyhow::Result<
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("can't start threads")?;
     let began = Instant::now();
     let stale = arguments.nonce.is_some_and(|nonce| nonce != claim.nonce);
-    let verdict = match Proof::decode(&bytes) {
+    let (verdict, waited) = match Proof::decode(&bytes) {
         _ if stale => {
-            Err(("reject", "the claim carries another nonce than the one that was given out".to_owned()))
+            let reason = "the claim carries another nonce than the one that was given out";
+            (Err(("reject", reason.to_owned())), Duration::ZERO)
         }
-        Ok(proof) => pool.install(|| known.verify(&claim, &proof)).map_err(|reason| {
-            // Not a lie, but nothing that a proof can say, or this one says to whoever has only a manifest.
-            let is_silent = matches!(reason, Reject::Unprovable(_) | Reject::NoWeights);
-            (if is_silent { "undecided" } else { "reject" }, reason.to_string())
-        }),
-        Err(malformed) => Err(("reject", malformed.to_string())),
+        Ok(proof) => pool.install(|| known.verify(&claim, &proof)),
+        Err(malformed) => (Err(("reject", malformed.to_string())), Duration::ZERO),
     };
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = began.elapsed().saturating_sub(waited).as_secs_f64();
     let security = verdict.as_ref().ok().map(|soundness| soundness.bits());
     let (exit, name, message, text) = match verdict {
         Ok(soundness) => (
@@ -105,11 +124,13 @@ pub(crate) fn run(arguments: &VerifyArguments, shell: &Shell) -> anyhow::Result<
         json: json!({
             "verdict": name,
             "message": message,
-            "evidence": "public",
+            // A conversation convinces only who led it.
+            "evidence": if matches!(known, Known::Tape { .. }) { "designated" } else { "public" },
             "mode": known.name(),
             "manifest_digest": known.digest(),
             "security_bits": security,
             "seconds": seconds,
+            "waited_seconds": waited.as_secs_f64(),
             "proof_bytes": bytes.len(),
             "fresh": arguments.nonce.map(|nonce| nonce == claim.nonce),
             "commitment": claim.model.to_string(),
@@ -125,29 +146,100 @@ enum Known {
     Model(OpenModel),
     /// Its manifest, whose bytes have this digest.
     Manifest(Box<Manifest>, String),
+    /// Its manifest, a tape, and where the prover answers.
+    Tape { manifest: Box<Manifest>, digest: String, tape: PathBuf, prover: PathBuf },
 }
 
+/// Why nothing was accepted: `reject` or `undecided`, and the reason.
+type Refusal = (&'static str, String);
+
 impl Known {
-    fn verify(&self, claim: &Claim, proof: &Proof) -> Result<Soundness, Reject> {
-        match self {
+    /// The verdict, and how long the prover was waited for.
+    fn verify(&self, claim: &Claim, proof: &Proof) -> (Result<Soundness, Refusal>, Duration) {
+        let verdict = match self {
             Self::Model(opened) => verifier::verify(&opened.model, claim, proof),
             Self::Manifest(manifest, _) => verifier::verify_thin(manifest, claim, proof),
-        }
+            Self::Tape { manifest, tape, prover, .. } => {
+                let mut waited = Duration::ZERO;
+                let verdict = converse(&manifest.outline, [tape, prover], claim, proof, &mut waited);
+                // Whoever breaks off a conversation has shown nothing, and nothing is shown about it.
+                let verdict = verdict.unwrap_or_else(|broken| Err(("undecided", format!("{broken:#}"))));
+                return (verdict, waited);
+            }
+        };
+        (verdict.map_err(refusal), Duration::ZERO)
     }
 
     const fn name(&self) -> &'static str {
         match self {
             Self::Model(_) => "model",
             Self::Manifest(..) => "manifest",
+            Self::Tape { .. } => "tape",
         }
     }
 
     fn digest(&self) -> Option<&str> {
         match self {
             Self::Model(_) => None,
-            Self::Manifest(_, digest) => Some(digest),
+            Self::Manifest(_, digest) | Self::Tape { digest, .. } => Some(digest),
         }
     }
+}
+
+fn refusal(reason: Reject) -> Refusal {
+    // Not a lie, but nothing that a proof can say, or this one says to whoever has only a manifest.
+    let is_silent = matches!(reason, Reject::Unprovable(_) | Reject::NoWeights);
+    (if is_silent { "undecided" } else { "reject" }, reason.to_string())
+}
+
+/// Lets the prover show what a proof needs of the weights. The tape's entry is burned before the first coin is given out.
+fn converse(
+    outline: &Outline,
+    [tape, prover]: [&PathBuf; 2],
+    claim: &Claim,
+    proof: &Proof,
+    waited: &mut Duration,
+) -> anyhow::Result<Result<Soundness, Refusal>> {
+    let pending = match verify_trace(outline, claim, proof) {
+        Ok(pending) => pending,
+        Err(reason) => return Ok(Err(refusal(reason))),
+    };
+    let mut stream = UnixStream::connect(prover)
+        .with_context(|| format!("the prover does not answer at {}", prover.display()))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&[&HELLO[..], claim.digest().as_bytes()].concat())?;
+    let (entry, left) = TapeFile::open(tape, &outline.commitment)?.burn()?;
+    tracing::debug!(left, "an entry of the tape is burned");
+    let mut random = Vec::new();
+    for _ in 0..MAX_COINS {
+        random.push(element(&random_bytes()?));
+    }
+    let mut random = random.into_iter();
+    let weights = WeightStream::new(outline);
+    // There are more than any conversation draws.
+    let mut conversation =
+        match Conversation::new(pending, &weights, entry, || random.next().unwrap_or_default()) {
+            Ok(conversation) => conversation,
+            Err(reason) => return Ok(Err(refusal(reason))),
+        };
+    while let Turn::Listen(count) = conversation.turn() {
+        let began = Instant::now();
+        let mut bytes = vec![0; count * EXT_BYTES];
+        stream.read_exact(&mut bytes).context("the prover broke off the conversation")?;
+        *waited += began.elapsed();
+        let elements: Option<Vec<Ext>> =
+            bytes.as_chunks().0.iter().map(|bytes| Ext::from_bytes(*bytes)).collect::<Option<_>>();
+        let Some(elements) = elements else {
+            return Ok(Err(("reject", "the prover said something that is no field element".to_owned())));
+        };
+        match conversation.hear(&elements) {
+            Ok(Some(coin)) => stream.write_all(&coin.to_bytes()).context("the prover is gone")?,
+            Ok(None) => {}
+            Err(reason) => return Ok(Err(refusal(reason))),
+        }
+    }
+    Ok(conversation.verdict().map_err(refusal))
 }
 
 fn known(arguments: &VerifyArguments, shell: &Shell, claim: &Claim) -> anyhow::Result<Known> {
@@ -158,5 +250,11 @@ fn known(arguments: &VerifyArguments, shell: &Shell, claim: &Claim) -> anyhow::R
     if let Some(expected) = arguments.manifest_digest.as_ref().filter(|e| !e.eq_ignore_ascii_case(&digest)) {
         bail!("{} has the digest {digest}, not {expected}: it is another manifest", path.display());
     }
-    Ok(Known::Manifest(Box::new(manifest), digest))
+    let manifest = Box::new(manifest);
+    Ok(match (&arguments.tape, &arguments.prover) {
+        (Some(tape), Some(prover)) => {
+            Known::Tape { manifest, digest, tape: tape.clone(), prover: prover.clone() }
+        }
+        _ => Known::Manifest(manifest, digest),
+    })
 }

@@ -1,6 +1,8 @@
 //! `maxwell prove` and `maxwell verify` on claims of tiny models: the whole way by files, and each exit code.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
@@ -87,6 +89,73 @@ fn a_manifest_stands_for_the_model() {
     assert!(text.contains("the weights: "), "{text}");
     let cut = stage.write("cut.manifest", &bytes[..place]);
     elsewhere.run(&["verify", &claim, &proof, "--manifest", &cut]).expect(1);
+}
+
+/// A prover that answers in the background.
+struct Answering(Child);
+
+impl Answering {
+    /// Returns when it listens.
+    fn start(stage: &Stage, arguments: &[&str]) -> Self {
+        let mut command = stage.command(&stage.home());
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.as_mut().expect("piped")).lines();
+        let listening = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("listening at")));
+        assert!(listening.is_some(), "it ended before it listened");
+        Self(child)
+    }
+
+    /// What it said in the end.
+    fn finish(self) -> String {
+        let output = self.0.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+/// A verifier with a tape talks with the prover; each entry serves once, and only who led the conversation is convinced.
+#[test]
+fn a_conversation_stands_for_the_model() {
+    let stage = Stage::new();
+    let model = stage.tiny();
+    let claim = stage.claim(&model, &[]);
+    let proof = stage.argument("bare.proof");
+    stage.run(&["prove", &claim, "-o", &proof]).expect(0);
+    let (manifest, tape) = (stage.argument("tiny.manifest"), stage.argument("my.tape"));
+    stage.run(&["manifest", &model, "-o", &manifest]).expect(0);
+    let made = stage.run(&["tape", &model, "-o", &tape, "-n", "2", "--json"]).expect(0).json();
+    assert_eq!(made["entries"], 2);
+
+    let socket = stage.argument("prover.socket");
+    let verify =
+        ["verify", &claim, &proof, "--manifest", &manifest, "--tape", &tape, "--prover", &socket, "--json"];
+    // Nobody answers: nothing is burned, and nothing shown.
+    let alone = stage.run(&verify).expect(4).json();
+    assert_eq!(alone["verdict"], "undecided");
+    let answering =
+        Answering::start(&stage, &["converse", &claim, &proof, "--listen", &socket, "--count", "2"]);
+    let verified = stage.run(&verify).expect(0).json();
+    assert_eq!((&verified["verdict"], &verified["mode"]), (&"accept".into(), &"tape".into()));
+    assert_eq!(verified["evidence"], "designated");
+    stage.run(&verify).expect(0);
+    assert!(answering.finish().starts_with("2 conversations held"));
+    let used = fs::read(&tape).expect("the tape");
+    assert!(used[56..].iter().all(|byte| *byte == 0), "both entries are burned");
+
+    // A prover with other weights, and an entry that is used up.
+    stage.run(&["tape", &model, "-o", &tape, "-n", "1"]).expect(0);
+    let mut bytes = fs::read(&tape).expect("the tape");
+    *bytes.last_mut().expect("a value") ^= 1;
+    let wrong = stage.write("wrong.tape", &bytes);
+    let answering = Answering::start(&stage, &["converse", &claim, &proof, "--listen", &socket]);
+    let mut other = verify;
+    other[6] = &wrong;
+    let text = stage.run(&other).expect(3).json()["message"].to_string();
+    assert!(text.contains("weights"), "{text}");
+    answering.finish();
+    let text = stage.run(&other).expect(4).json()["message"].to_string();
+    assert!(!text.is_empty(), "{text}");
 }
 
 #[test]

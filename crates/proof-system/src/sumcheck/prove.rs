@@ -12,7 +12,7 @@ use super::{bits, next_claim};
 use crate::field::{Base, Ext};
 use crate::kernels::{ExtLanes, Isa, Kernel, Lanes};
 use crate::multilinear::ExtColumn;
-use crate::transcript::Transcript;
+use crate::transcript::Coins;
 
 /// Elements of a task; a multiple of all lanes.
 const TASK: usize = 1 << 13;
@@ -28,7 +28,7 @@ pub fn prove<const K: usize>(
     dimensions: &[usize],
     mut claim: Ext,
     isa: Isa,
-    transcript: &mut Transcript,
+    coins: &mut impl Coins,
 ) -> (Vec<[Ext; K]>, Vec<Ext>, [Ext; K]) {
     let all: usize = dimensions.iter().product();
     assert!(columns.iter().all(|column| column.len() == all), "columns of {dimensions:?}");
@@ -39,7 +39,7 @@ pub fn prove<const K: usize>(
         for bit in (0..bits(*dimension)).rev() {
             let half = rest << bit;
             let message = round(&columns, half, length, isa);
-            let (x, next) = next_claim(message, claim, transcript);
+            let (x, next) = next_claim(message, claim, coins);
             messages.push(message);
             point.push(x);
             claim = next;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::kernels::Isa;
 use crate::multilinear::{ExtColumn, eq_table};
+use crate::transcript::Transcript;
 
 fn column(seed: u64, length: usize) -> ExtColumn {
     let mut transcript = Transcript::new(&seed.to_le_bytes());

@@ -4,5 +4,6 @@ mod cheats;
 mod fuzz;
 mod honest;
 mod tamper;
+mod tape;
 mod thin;
 mod world;

@@ -9,19 +9,23 @@ use clap::Args;
 use engine::{Engine, Request, complete};
 use evidence::replay::replay_delivered;
 use model::Model;
+use proof_system::field::Ext;
 use protocol::{Claim, ClientSeed, Nonce, SamplingSettings, Verdict};
-use prover::{CommittedWeights, Phase};
+use prover::{CommittedWeights, Phase, Talk, WeightIntegers};
 use serde_json::{Value, json};
 use verifier::layout::{Layout, Tree};
 use verifier::public::Public;
 use verifier::soundness::Soundness;
+use verifier::tape::{Conversation, Entry, coordinates, element, values};
 use verifier::verify::verify_trace;
+use verifier::weight_stream::WeightStream;
 use verifier::{Manifest, Outline, Proof, Reject};
 
 use super::MODEL;
 use crate::commands::Shell;
 use crate::models::{self, RunOptions};
 use crate::output::{Exit, Finished, grouped};
+use crate::random::random_bytes;
 
 /// How often a proof is verified; the least counts.
 const VERIFICATIONS: usize = 5;
@@ -69,6 +73,7 @@ struct Point {
 struct Thin {
     commit_s: f64,
     manifest_bytes: usize,
+    tape_s: f64,
     peak_memory: Option<u64>,
     points: Vec<ThinPoint>,
 }
@@ -80,6 +85,8 @@ struct ThinPoint {
     verify_s: f64,
     bytes: usize,
     security_bits: u32,
+    talk_s: f64,
+    talk_verify_s: f64,
 }
 
 /// Runs the bench.
@@ -218,7 +225,8 @@ fn measure_thin(model: &Model, shell: &Shell, points: &[Point]) -> anyhow::Resul
     let commit_s = began.elapsed().as_secs_f64();
     let bytes = Manifest::new(model, weights.root()).encode();
     let manifest = Manifest::decode(&bytes, |_| Ok(model.tokenizer.spec().clone()))?;
-    let mut thin = Thin { commit_s, manifest_bytes: bytes.len(), peak_memory: None, points: Vec::new() };
+    let mut thin =
+        Thin { commit_s, manifest_bytes: bytes.len(), tape_s: 0.0, peak_memory: None, points: Vec::new() };
     for point in points {
         let mut proof = point.proof.clone();
         let pending = verify_trace(&manifest.outline, &point.claim, &proof)?;
@@ -233,8 +241,12 @@ fn measure_thin(model: &Model, shell: &Shell, points: &[Point]) -> anyhow::Resul
             verify_s,
             bytes: proof.encode().len(),
             security_bits: soundness.bits(),
+            talk_s: 0.0,
+            talk_verify_s: f64::INFINITY,
         });
     }
+    drop(weights);
+    measure_talks(model, &manifest, points, &mut thin)?;
     thin.peak_memory = crate::machine::peak_memory_bytes();
     Ok(thin)
 }
@@ -259,27 +271,70 @@ fn answer(engine: &Engine, arguments: &ProofArguments, outputs: u32) -> anyhow::
     Ok(completed.into_claim(engine.model(), request, false))
 }
 
+/// Conversations with a verifier who has a tape; its own time alone counts for it.
+fn measure_talks(
+    model: &Model,
+    manifest: &Manifest,
+    points: &[Point],
+    thin: &mut Thin,
+) -> anyhow::Result<()> {
+    let stream = WeightStream::new(&manifest.outline);
+    let integers = WeightIntegers::new(model)?;
+    let random = || Ok(element(&random_bytes()?));
+    for (point, out) in points.iter().zip(&mut thin.points) {
+        for _ in 0..VERIFICATIONS {
+            let secret: Vec<Ext> =
+                (0..coordinates(&stream.stream)).map(|_| random()).collect::<anyhow::Result<_>>()?;
+            let began = Instant::now();
+            let value = values(model, &stream, std::slice::from_ref(&secret)).remove(0);
+            thin.tape_s = began.elapsed().as_secs_f64();
+            let coins: Vec<Ext> = (0..128).map(|_| random()).collect::<anyhow::Result<_>>()?;
+            let mut coins = coins.into_iter();
+            let began = Instant::now();
+            let pending = verify_trace(&manifest.outline, &point.claim, &point.proof)?;
+            let entry = Entry { point: secret, value };
+            let mut talk =
+                Conversation::new(pending.clone(), &stream, entry, || coins.next().unwrap_or_default())?;
+            let first = began.elapsed();
+            let began = Instant::now();
+            let mut prover = Talk::new(|said: &[Ext]| talk.hear(said).ok().flatten());
+            integers.answer(&pending, &mut prover);
+            prover.finish();
+            out.talk_s = began.elapsed().as_secs_f64();
+            let began = Instant::now();
+            talk.verdict()?;
+            out.talk_verify_s = out.talk_verify_s.min((first + began.elapsed()).as_secs_f64());
+        }
+    }
+    Ok(())
+}
+
 impl Thin {
     fn text(&self) -> String {
         let mut text = format!(
-            "\nwithout the model: weights committed once in {:.2} s, manifest of {} bytes, peak {} MiB\n{:>7} {:>9} {:>9} {:>12} {:>5}",
+            "\nwithout the model: weights committed once in {:.2} s, manifest of {} bytes, an entry of a tape in {:.2} s, peak {} MiB\n{:>7} {:>9} {:>9} {:>12} {:>5} {:>9} {:>13}",
             self.commit_s,
             grouped(self.manifest_bytes as u64),
+            self.tape_s,
             self.peak_memory.map_or_else(|| "?".to_owned(), |bytes| (bytes >> 20).to_string()),
             "tokens",
             "open s",
             "verify s",
             "bytes",
             "bits",
+            "talk s",
+            "talk verify s",
         );
         for point in &self.points {
             text.push_str(&format!(
-                "\n{:>7} {:>9.2} {:>9.3} {:>12} {:>5}",
+                "\n{:>7} {:>9.2} {:>9.3} {:>12} {:>5} {:>9.2} {:>13.3}",
                 point.tokens,
                 point.open_s,
                 point.verify_s,
                 grouped(point.bytes as u64),
-                point.security_bits
+                point.security_bits,
+                point.talk_s,
+                point.talk_verify_s,
             ));
         }
         text
@@ -293,11 +348,14 @@ impl Thin {
                 "verify_s": point.verify_s,
                 "bytes": point.bytes,
                 "security_bits": point.security_bits,
+                "talk_s": point.talk_s,
+                "talk_verify_s": point.talk_verify_s,
             })
         });
         json!({
             "commit_s": self.commit_s,
             "manifest_bytes": self.manifest_bytes,
+            "tape_entry_s": self.tape_s,
             "peak_memory_bytes": self.peak_memory,
             "points": points.collect::<Vec<_>>(),
         })
