@@ -55,8 +55,9 @@ impl Prover<'_> {
             Product::Scores { from, cells, heads } => self.scores(from, cells, heads),
             Product::Heads { tensor, from, rows, heads } => {
                 let inner = heads.len();
+                let rows = rows.spread();
                 let integers = &self.sources().tensor(tensor)[from * inner..][..rows.len() * inner];
-                [column(heads.iter().copied()), column(combine_tall(self.isa, integers, inner, rows))]
+                [column(heads.iter().copied()), column(combine_tall(self.isa, integers, inner, &rows))]
             }
             Product::Mixed { rows, heads, elements } => self.mixed(rows, heads, elements),
             Product::MixedSums { rows, heads, elements } => self.mixed_sums(rows, heads, elements),

@@ -6,7 +6,7 @@ use proof_system::lookup::{Fraction, LeafClaim};
 use proof_system::transcript::Label;
 
 use crate::error::Reject;
-use crate::group_weights::GroupWeights;
+use crate::group_weights::{GroupWeights, RowWeights};
 use crate::layout::{Layout, Tensor};
 use crate::public::{Matrix, Public, Rounded};
 
@@ -187,7 +187,7 @@ pub enum Product<'a> {
         /// First row.
         from: usize,
         /// Weights of rows.
-        rows: &'a [Ext],
+        rows: &'a RowWeights,
         /// Weights of blocks and heads.
         heads: &'a [Ext],
     },

@@ -1,12 +1,12 @@
 //! Weights of consecutive groups of lanes, as what they were made from. A claim is about up to millions of groups, but its weights are
 //! products of a few short vectors, or a piece of a table of eq: whoever verifies never spreads them out.
 
-use proof_system::elementwise::add_multiples;
+use proof_system::elementwise::{add_multiples, extend_with_multiples};
 use proof_system::field::Ext;
 use proof_system::kernels::Isa;
 use rayon::prelude::*;
 
-use crate::public::quotient;
+use crate::public::{quotient, triangle};
 use crate::vectors::{cut, dot, eq_vector};
 
 /// One weight per group.
@@ -25,23 +25,99 @@ pub enum GroupWeights {
     /// and of as many groups.
     Rows {
         /// One per row.
-        rows: Vec<Ext>,
+        rows: RowWeights,
         /// One vector per band.
         inner: Vec<Vec<Ext>>,
     },
 }
 
+/// Weights of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowWeights {
+    /// One per row.
+    All(Vec<Ext>),
+    /// Rows are cells: a position from `from` on, and a key up to it. Each weighs its position times its key.
+    Cells {
+        /// First position.
+        from: usize,
+        /// Weights of positions.
+        positions: Vec<Ext>,
+        /// Weights of keys.
+        keys: Vec<Ext>,
+    },
+}
+
+impl RowWeights {
+    /// Cells that weigh what their positions do.
+    #[must_use]
+    pub fn cells_of(from: usize, positions: &[Ext]) -> Self {
+        let keys = vec![Ext::ONE; from.saturating_add(positions.len())];
+        Self::Cells { from, positions: positions.to_vec(), keys }
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::All(rows) => rows.len(),
+            Self::Cells { from, positions, .. } => {
+                triangle(from.saturating_add(positions.len())).saturating_sub(triangle(*from))
+            }
+        }
+    }
+
+    /// True without any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All weights.
+    #[must_use]
+    pub fn spread(&self) -> Vec<Ext> {
+        match self {
+            Self::All(rows) => rows.clone(),
+            Self::Cells { from, positions, keys } => {
+                let mut rows = Vec::with_capacity(self.len());
+                for (position, weight) in (*from..).zip(positions) {
+                    let (own, _) = cut(keys, position.saturating_add(1));
+                    extend_with_multiples(Isa::best(), own, *weight, &mut rows);
+                }
+                rows
+            }
+        }
+    }
+}
+
+impl From<Vec<Ext>> for RowWeights {
+    fn from(rows: Vec<Ext>) -> Self {
+        Self::All(rows)
+    }
+}
+
+impl From<&Vec<Ext>> for RowWeights {
+    fn from(rows: &Vec<Ext>) -> Self {
+        Self::All(rows.clone())
+    }
+}
+
+impl From<&[Ext]> for RowWeights {
+    fn from(rows: &[Ext]) -> Self {
+        Self::All(rows.to_vec())
+    }
+}
+
 impl GroupWeights {
     /// Rows of the same weights, each times its own.
     #[must_use]
-    pub fn rows(rows: &[Ext], inner: &[Ext]) -> Self {
-        Self::Rows { rows: rows.to_vec(), inner: vec![inner.to_vec()] }
+    pub fn rows(rows: impl Into<RowWeights>, inner: &[Ext]) -> Self {
+        Self::Rows { rows: rows.into(), inner: vec![inner.to_vec()] }
     }
 
     /// Any weights.
     #[must_use]
     pub fn plain(weights: Vec<Ext>) -> Self {
-        Self::Rows { rows: vec![Ext::ONE], inner: vec![weights] }
+        Self::Rows { rows: RowWeights::All(vec![Ext::ONE]), inner: vec![weights] }
     }
 
     /// Groups.
@@ -68,6 +144,7 @@ impl GroupWeights {
                 table.get(*first..).unwrap_or_default().to_vec()
             }
             Self::Rows { rows, inner } => {
+                let rows = rows.spread();
                 let bands = rows.chunks(quotient(rows.len(), inner.len()).max(1)).zip(inner);
                 bands
                     .flat_map(|(rows, inner)| rows.iter().flat_map(|row| inner.iter().map(|w| *row * *w)))
@@ -81,7 +158,11 @@ impl GroupWeights {
     pub fn at(&self, z: &[Ext], first: usize) -> Ext {
         match self {
             Self::Slice { point, first: own, count } => shifted_sum([point, z], [*own, first], *count),
-            Self::Rows { rows, inner } => {
+            Self::Rows { rows: RowWeights::Cells { from, positions, keys }, inner } => {
+                let inner = inner.first().map(Vec::as_slice).unwrap_or_default();
+                cells_at([positions, keys], *from, inner, z, first)
+            }
+            Self::Rows { rows: RowWeights::All(rows), inner } => {
                 let band = quotient(rows.len(), inner.len()).max(1);
                 let groups = inner.first().map_or(0, Vec::len);
                 let bands: Vec<(&[Ext], &Vec<Ext>)> = rows.chunks(band).zip(inner).collect();
@@ -97,38 +178,79 @@ impl GroupWeights {
 
 /// Rows of one band.
 fn rows_at(rows: &[Ext], inner: &[Ext], z: &[Ext], first: usize) -> Ext {
-    let groups = inner.len();
     let is_sparse = || rows.iter().filter(|row| **row != Ext::ZERO).count() < rows.len().wrapping_shr(5);
-    let Some(run_bits) = run_bits(rows.len(), groups, z.len()).filter(|_| !is_sparse()) else {
-        let table = EqTable::new(z);
-        let starts = (0..rows.len()).map(|row| first.saturating_add(row.saturating_mul(groups)));
-        let rows = rows.iter().zip(starts).filter(|(row, _)| **row != Ext::ZERO);
-        return rows.map(|(row, start)| *row * table.dot(inner, start)).sum();
-    };
-    // A row begins at some place of a run of `length` groups, and ends in it or in the next one.
-    let length = 1_usize.wrapping_shl(run_bits);
-    let (high, low) = cut(z, z.len().saturating_sub(usize::try_from(run_bits).unwrap_or(0)));
-    let (high, low) = (EqTable::new(high), eq_vector(low, length));
-    let by_place = by_place(inner, &low);
-    let (mut sum, mut start, mut rest) = (Ext::ZERO, first, rows);
-    while !rest.is_empty() {
-        let run = start.wrapping_shr(run_bits);
-        let place = start & length.wrapping_sub(1);
-        // Rows that begin in this run; the last one of them may end in the next.
-        let (own, others) = cut(rest, length.saturating_sub(place).div_ceil(groups));
-        let nth = quotient(place, groups);
-        let of_places = by_place.get(place.saturating_sub(nth.saturating_mul(groups)));
-        let of_places = of_places.and_then(|all| all.get(nth..)).unwrap_or_default();
-        sum += high.at(run) * dot(own, of_places);
-        let last = place.saturating_add(own.len().saturating_sub(1).saturating_mul(groups));
-        let (_, behind) = cut(inner, length.saturating_sub(last));
-        if let Some(row) = own.last().filter(|_| !behind.is_empty()) {
-            sum += high.at(run.saturating_add(1)) * *row * dot(behind, &low);
+    match run_bits(rows.len(), inner.len(), z.len()).filter(|_| !is_sparse()) {
+        Some(run_bits) => Runs::new(inner, z, run_bits).sum(rows, first),
+        None => {
+            let table = EqTable::new(z);
+            let starts = (0..rows.len()).map(|row| first.saturating_add(row.saturating_mul(inner.len())));
+            let rows = rows.iter().zip(starts).filter(|(row, _)| **row != Ext::ZERO);
+            rows.map(|(row, start)| *row * table.dot(inner, start)).sum()
         }
-        start = start.saturating_add(own.len().saturating_mul(groups));
-        rest = others;
     }
-    sum
+}
+
+/// Rows that are cells.
+fn cells_at([positions, keys]: [&[Ext]; 2], from: usize, inner: &[Ext], z: &[Ext], first: usize) -> Ext {
+    let start = |position: usize| {
+        let row = triangle(position).saturating_sub(triangle(from));
+        first.saturating_add(row.saturating_mul(inner.len()))
+    };
+    let runs = run_bits(keys.len(), inner.len(), z.len()).map(|run_bits| Runs::new(inner, z, run_bits));
+    let weighted = (from..).zip(positions).map(|(position, weight)| {
+        let (own, _) = cut(keys, position.saturating_add(1));
+        let sum = match &runs {
+            Some(runs) => runs.sum(own, start(position)),
+            None => rows_at(own, inner, z, start(position)),
+        };
+        *weight * sum
+    });
+    weighted.sum()
+}
+
+/// Groups cut into aligned runs: a row begins at some place of a run of `length` groups, and ends in it or in the next one.
+struct Runs<'i> {
+    inner: &'i [Ext],
+    run_bits: u32,
+    /// Eq of runs.
+    high: EqTable,
+    /// Eq of places.
+    low: Vec<Ext>,
+    /// See [`by_place`].
+    by_place: Vec<Vec<Ext>>,
+}
+
+impl<'i> Runs<'i> {
+    fn new(inner: &'i [Ext], z: &[Ext], run_bits: u32) -> Self {
+        let (high, low) = cut(z, z.len().saturating_sub(usize::try_from(run_bits).unwrap_or(0)));
+        let (high, low) = (EqTable::new(high), eq_vector(low, 1_usize.wrapping_shl(run_bits)));
+        let by_place = by_place(inner, &low);
+        Self { inner, run_bits, high, low, by_place }
+    }
+
+    /// The sum over rows that follow each other from a group on.
+    fn sum(&self, rows: &[Ext], first: usize) -> Ext {
+        let (length, groups) = (self.low.len(), self.inner.len());
+        let (mut sum, mut start, mut rest) = (Ext::ZERO, first, rows);
+        while !rest.is_empty() {
+            let run = start.wrapping_shr(self.run_bits);
+            let place = start & length.wrapping_sub(1);
+            // Rows that begin in this run; the last one of them may end in the next.
+            let (own, others) = cut(rest, length.saturating_sub(place).div_ceil(groups));
+            let nth = quotient(place, groups);
+            let of_places = self.by_place.get(place.saturating_sub(nth.saturating_mul(groups)));
+            let of_places = of_places.and_then(|all| all.get(nth..)).unwrap_or_default();
+            sum += self.high.at(run) * dot(own, of_places);
+            let last = place.saturating_add(own.len().saturating_sub(1).saturating_mul(groups));
+            let (_, behind) = cut(self.inner, length.saturating_sub(last));
+            if let Some(row) = own.last().filter(|_| !behind.is_empty()) {
+                sum += self.high.at(run.saturating_add(1)) * *row * dot(behind, &self.low);
+            }
+            start = start.saturating_add(own.len().saturating_mul(groups));
+            rest = others;
+        }
+        sum
+    }
 }
 
 /// What a row that begins at a place of a run comes to within the run: by the place modulo the groups of a row, then by what is left.

@@ -7,8 +7,8 @@ use proof_system::transcript::Label;
 
 use crate::channel::{Channel, Claim, Product, Rows, TreeEnd, Value};
 use crate::error::Reject;
-use crate::group_weights::{EqTable, GroupWeights, prefix_of_eq};
-use crate::layout::{Piece, Site, Table, TablePlace, Tensor, bias_of, table_of};
+use crate::group_weights::{EqTable, GroupWeights, RowWeights, prefix_of_eq};
+use crate::layout::{Piece, Site, Table, TablePlace, Tensor, bias_of, table_of, triangle_root};
 use crate::ops;
 use crate::public::{Public, Rounded, quotient};
 use crate::vectors::{cut, dot_integers, eq_vector, outer, power_of_two, total};
@@ -173,8 +173,11 @@ impl<C: Channel> Script<'_, C> {
                     )
                 })
                 .collect();
-            let rows = vec![Ext::ONE; piece.rows];
-            return GroupWeights::Rows { rows, inner: vec![tags] }.at(point, quotient(piece.offset, lanes));
+            // Pieces of scores are cut between positions.
+            let from = triangle_root(piece.first);
+            let positions = triangle_root(piece.first.saturating_add(piece.rows)).saturating_sub(from);
+            let rows = RowWeights::cells_of(from, &vec![Ext::ONE; positions]);
+            return GroupWeights::rows(rows, &tags).at(point, quotient(piece.offset, lanes));
         }
         let per_block = piece.geometry.b.max(1);
         let (mut sum, mut row) = (Ext::ZERO, 0);
@@ -337,7 +340,7 @@ impl<C: Channel> Script<'_, C> {
     /// The channel's.
     pub fn committed(&mut self, tensor: Tensor, a: &[Ext], at: &At) -> Result<Ext, Reject> {
         let first = at.rows.row();
-        self.committed_rows(tensor, first, &outer(a, &at.rows.b), [&at.groups, &at.lanes], None)
+        self.committed_rows(tensor, first, outer(a, &at.rows.b), [&at.groups, &at.lanes], None)
     }
 
     /// A committed tensor at weights of its rows from `first` on, groups and lanes; the value is sent unless it is known.
@@ -348,7 +351,7 @@ impl<C: Channel> Script<'_, C> {
         &mut self,
         tensor: Tensor,
         first: usize,
-        rows: &[Ext],
+        rows: impl Into<RowWeights>,
         [groups, lanes]: [&[Ext]; 2],
         known: Option<Ext>,
     ) -> Result<Ext, Reject> {

@@ -5,9 +5,10 @@ use rayon::prelude::*;
 use super::encode::{Twiddles, exponent};
 use super::hash_tree::{Digest, TreeHasher};
 use super::{GROUP_ROWS, MAX_COLUMN_BITS, MAX_ROWS, OpenedColumn, Opening, Shape};
+use crate::elementwise::dot;
 use crate::field::{Base, Ext};
 use crate::kernels::Isa;
-use crate::multilinear::{eq_table, evaluate};
+use crate::multilinear::eq_table;
 use crate::transcript::{Label, Transcript};
 
 /// Why an opening is none.
@@ -113,39 +114,64 @@ pub fn verify(
     verdicts.into_iter().collect()
 }
 
-/// A row's codeword where only some places are wanted: `u(x) = sum over j < parts of x^j u_j(x^parts)`, and the codewords of the
-/// short rows u_j are a group's rows, two per j for the coordinates.
+/// A row's codeword where only some places are wanted: `u(x) = sum over j < parts of x^j u_j(x^parts)`. Four short rows u_j are a
+/// group's rows, two per j for the coordinates, and each group's codewords stay in a core's cache.
 struct Codeword {
-    parts: Vec<[Base; GROUP_ROWS]>,
+    groups: Vec<Vec<[Base; GROUP_ROWS]>>,
     part_bits: u32,
     bits: u32,
     root: Base,
 }
 
+/// Parts that fill a group.
+const PARTS: usize = GROUP_ROWS / 2;
+/// A row is cut into 2^this parts at most.
+const MAX_PART_BITS: u32 = 6;
+
 impl Codeword {
     fn new(row: &[Ext], shape: Shape) -> Self {
-        // Four parts fill a group.
-        let part_bits = shape.column_bits.min(2);
+        let part_bits = shape.column_bits.min(MAX_PART_BITS);
         let parts = 1_usize.wrapping_shl(part_bits);
-        let mut out = vec![[Base::ZERO; GROUP_ROWS]; row.len().wrapping_shr(part_bits).saturating_mul(2)];
-        let cell = |column: usize| {
-            let mut cell = [Base::ZERO; GROUP_ROWS];
-            let own = row.iter().skip(column.saturating_mul(parts)).take(parts);
-            for ([c0, c1], element) in cell.as_chunks_mut().0.iter_mut().zip(own) {
-                (*c0, *c1) = (element.c0, element.c1);
-            }
-            cell
-        };
+        let length = row.len().wrapping_shr(part_bits);
         let bits = shape.codeword_bits();
-        Twiddles::new(bits.saturating_sub(part_bits)).encode(cell, &mut out, Isa::best());
-        Self { parts: out, part_bits, bits, root: Base::root_of_unity(bits).unwrap_or_default() }
+        let twiddles = Twiddles::new(bits.saturating_sub(part_bits));
+        let group = |first: usize| {
+            let mut out = vec![[Base::ZERO; GROUP_ROWS]; length.saturating_mul(2)];
+            let cell = |column: usize| {
+                let mut cell = [Base::ZERO; GROUP_ROWS];
+                let start = column.saturating_mul(parts);
+                let own = row.iter().take(start.saturating_add(parts)).skip(start.saturating_add(first));
+                for ([c0, c1], element) in cell.as_chunks_mut().0.iter_mut().zip(own) {
+                    (*c0, *c1) = (element.c0, element.c1);
+                }
+                cell
+            };
+            twiddles.encode(cell, &mut out, Isa::best());
+            out
+        };
+        let firsts: Vec<usize> = (0..parts).step_by(PARTS).collect();
+        let groups = firsts.into_par_iter().map(group).collect();
+        Self { groups, part_bits, bits, root: Base::root_of_unity(bits).unwrap_or_default() }
     }
 
     fn at(&self, position: u64) -> Option<Ext> {
         // The parts' point is a power of this one: its place is what is left without the last bits.
-        let cell = self.parts.get(usize::try_from(position.wrapping_shr(self.part_bits)).ok()?)?;
+        let place = usize::try_from(position.wrapping_shr(self.part_bits)).ok()?;
         let x = self.root.power(exponent(position, self.bits));
-        let parts = cell.as_chunks::<2>().0.iter().take(1_usize.wrapping_shl(self.part_bits));
-        Some(parts.rev().fold(Ext::ZERO, |sum, [c0, c1]| sum * x + Ext::new(*c0, *c1)))
+        let mut sum = Ext::ZERO;
+        for group in self.groups.iter().rev() {
+            for [c0, c1] in group.get(place)?.as_chunks::<2>().0.iter().rev() {
+                sum = sum * x + Ext::new(*c0, *c1);
+            }
+        }
+        Some(sum)
     }
+}
+
+/// The value of a row's polynomial at a point.
+fn evaluate(row: &[Ext], point: &[Ext]) -> Ext {
+    let (high, low) = point.split_at(point.len() / 2);
+    let [high, low] =
+        [high, low].map(|part| eq_table(Isa::best(), part, Ext::ONE).iter().collect::<Vec<_>>());
+    row.chunks(low.len()).zip(&high).map(|(chunk, weight)| *weight * dot(Isa::best(), chunk, &low)).sum()
 }

@@ -43,9 +43,20 @@ fn rows_are_the_sum_of_their_groups() {
         let inner = (0..bands).map(|band| elements(inner, band as u64 + 20)).collect();
         let mut own = elements(bands * rows, 4);
         own[0] = Ext::ZERO;
-        let weights = GroupWeights::Rows { rows: own, inner };
+        let weights = GroupWeights::Rows { rows: RowWeights::All(own), inner };
         assert_eq!(weights.spread().len(), weights.len());
         assert_eq!(weights.at(&z, first), sum_of(&weights.spread(), &z, first), "{bands} bands of {rows}");
+    }
+    for (from, positions, inner) in [(0, 40, 5), (7, 30, 3), (20, 1, 9), (0, 1, 1)] {
+        let (positions, keys) = (elements(positions, 30), elements(from + positions, 31));
+        let rows = RowWeights::Cells { from, positions: positions.clone(), keys: keys.clone() };
+        let by_hand = (0..positions.len()).flat_map(|p| (0..=from + p).map(move |key| (p, key)));
+        let by_hand: Vec<Ext> = by_hand.map(|(p, key)| positions[p] * keys[key]).collect();
+        assert_eq!(rows.spread(), by_hand);
+        assert_eq!(rows.len(), by_hand.len());
+        let weights = GroupWeights::rows(rows, &elements(inner, 8));
+        let wide = elements(13, 9);
+        assert_eq!(weights.at(&wide, 11), sum_of(&weights.spread(), &wide, 11), "from {from}");
     }
     let plain = GroupWeights::plain(elements(100, 6));
     assert_eq!(plain.at(&z, 30), sum_of(&elements(100, 6), &z, 30));

@@ -8,7 +8,7 @@ use proof_system::transcript::Label;
 
 use crate::channel::{Channel, Product, Value};
 use crate::error::Reject;
-use crate::group_weights::GroupWeights;
+use crate::group_weights::{GroupWeights, RowWeights};
 use crate::layout::{Tensor, triangle_root};
 use crate::public::{Public, Rounded, quotient};
 use crate::script::{At, Script};
@@ -22,12 +22,6 @@ pub const SCORE_LOW_BITS: u32 = 30;
 pub fn block_of(public: &Public<'_>, head: usize) -> usize {
     let dims = &public.dims;
     quotient(head, dims.heads).min(dims.blocks.saturating_sub(1))
-}
-
-/// A weight per cell from weights of positions.
-fn cells_of(from: usize, positions: &[Ext]) -> Vec<Ext> {
-    let rows = (from..).zip(positions);
-    rows.flat_map(|(position, weight)| std::iter::repeat_n(*weight, position.saturating_add(1))).collect()
 }
 
 /// A weight per position: the sum of those of its cells.
@@ -52,12 +46,13 @@ pub fn at_heads<C: Channel>(
     script: &mut Script<'_, C>,
     tensor: Tensor,
     from: usize,
-    rows: &[Ext],
+    rows: impl Into<RowWeights>,
     heads: &[Ext],
 ) -> Result<Ext, Reject> {
+    let rows = rows.into();
     let lanes = script.public().dims.lanes();
     let groups = script.public().dims.groups(heads.len());
-    let what = Product::Heads { tensor, from, rows, heads };
+    let what = Product::Heads { tensor, from, rows: &rows, heads };
     let sum = script.channel.send(Value::Sum(what))?;
     let (point, [weight, folded]) = script.channel.product(sum, &[groups, lanes], what)?;
     let (group_point, lane_point) = cut(&point, bits(groups));
@@ -76,13 +71,13 @@ pub fn score_low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), 
     let cells = &at.rows.b;
     let positions = positions_of(from, cells);
     let inner = [at.groups.as_slice(), at.lanes.as_slice()];
-    let low = script.committed_rows(Tensor::PeakLow, from, &positions, inner, None)?;
-    let high = script.committed_rows(Tensor::PeakHigh, from, &positions, inner, None)?;
+    let low = script.committed_rows(Tensor::PeakLow, from, positions.as_slice(), inner, None)?;
+    let high = script.committed_rows(Tensor::PeakHigh, from, positions.as_slice(), inner, None)?;
     let heads = at.inner();
     let shift = |head| script.public().score_shift.get(block_of(script.public(), head)).copied().unwrap_or(0);
     let shifted: Vec<Ext> =
         heads.iter().enumerate().map(|(head, w)| *w * power_of_two(shift(head))).collect();
-    let distance = at_heads(script, Tensor::Distance, at.rows.from, cells, &shifted)?;
+    let distance = at_heads(script, Tensor::Distance, at.rows.from, cells.as_slice(), &shifted)?;
     let score = low + high * power_of_two(SCORE_LOW_BITS) - distance - at.value;
 
     let dims = script.public().dims;
@@ -110,8 +105,8 @@ pub fn score_low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), 
         query_inner.push(outer(&of_heads, &groups));
         key_rows.extend(scaled(&keys, *block));
     }
-    let queries = GroupWeights::Rows { rows: query_rows, inner: query_inner };
-    let keys = GroupWeights::rows(&key_rows, &outer(&kv_weights, &groups));
+    let queries = GroupWeights::Rows { rows: RowWeights::All(query_rows), inner: query_inner };
+    let keys = GroupWeights::rows(key_rows.as_slice(), &outer(&kv_weights, &groups));
     script.committed_groups(Tensor::Out(Rounded::Query), 0, queries, &lanes, Some(query))?;
     script.committed_groups(Tensor::Out(Rounded::Key), 0, keys, &lanes, Some(key))?;
     Ok(())
@@ -144,8 +139,8 @@ pub fn one_peak<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
     };
     let (positions, group_weights, lane_weights) = (draw(dims.positions), draw(groups), draw(dims.lanes()));
     let value = total(&positions) * total(&group_weights) * total(&lane_weights);
-    let cells = cells_of(0, &positions);
-    script.committed_rows(Tensor::IsPeak, 0, &cells, [&group_weights, &lane_weights], Some(value))?;
+    let cells = RowWeights::cells_of(0, &positions);
+    script.committed_rows(Tensor::IsPeak, 0, cells, [&group_weights, &lane_weights], Some(value))?;
     Ok(())
 }
 
@@ -155,10 +150,10 @@ pub fn one_peak<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
 /// The channel's.
 pub fn parity<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), Reject> {
     let inner = [at.groups.as_slice(), at.lanes.as_slice()];
-    let half = script.committed_rows(Tensor::HalfSum, at.rows.from, &at.rows.b, inner, None)?;
-    let cells = cells_of(at.rows.from, &at.rows.b);
+    let half = script.committed_rows(Tensor::HalfSum, at.rows.from, at.rows.b.as_slice(), inner, None)?;
+    let cells = RowWeights::cells_of(at.rows.from, &at.rows.b);
     let first = crate::public::triangle(at.rows.from);
-    script.committed_rows(Tensor::Weight, first, &cells, inner, Some(at.value + half + half))?;
+    script.committed_rows(Tensor::Weight, first, cells, inner, Some(at.value + half + half))?;
     Ok(())
 }
 
@@ -179,12 +174,12 @@ pub fn mixed<C: Channel>(script: &mut Script<'_, C>, at: &At, is_gap: bool) -> R
     all.resize(dims.all_heads(), Ext::ZERO);
     let of_sums = scaled(&all, total(&elements) * total(&at.lanes));
     let (from, positions) = (at.rows.from, at.rows.b.as_slice());
-    let cells = cells_of(from, positions);
+    let cells = RowWeights::cells_of(from, positions);
     let first = crate::public::triangle(from);
     let half = at_heads(script, Tensor::HalfSum, from, positions, &of_sums)?;
     let divided = divided(script, at, &heads, [&elements, &at.lanes])?;
     let remainder = if is_gap {
-        at_heads(script, Tensor::Weight, first, &cells, &of_sums)? - at.total() - at.value
+        at_heads(script, Tensor::Weight, first, cells, &of_sums)? - at.total() - at.value
     } else {
         at.value
     };
@@ -216,11 +211,11 @@ fn divided<C: Channel>(
         rows.extend(times(&own, &at.rows.b));
         inner.push(outer(&of_heads, elements[0]));
     }
-    let hi = GroupWeights::Rows { rows, inner };
+    let hi = GroupWeights::Rows { rows: RowWeights::All(rows), inner };
     script.committed_groups(Tensor::Mixed, at.rows.row(), hi, elements[1], Some(output))?;
     let first = crate::public::triangle(at.rows.from);
-    let cells = cells_of(at.rows.from, &own);
-    script.committed_rows(Tensor::Weight, first, &cells, [&group_weights, &lane_weights], Some(sum))?;
+    let cells = RowWeights::cells_of(at.rows.from, &own);
+    script.committed_rows(Tensor::Weight, first, cells, [&group_weights, &lane_weights], Some(sum))?;
     Ok(value)
 }
 
@@ -253,15 +248,11 @@ fn weighted<C: Channel>(
         rows.extend_from_slice(&of_keys);
         inner.push(outer(&of_kv, elements[0]));
     }
-    let hi = GroupWeights::Rows { rows, inner };
+    let hi = GroupWeights::Rows { rows: RowWeights::All(rows), inner };
     let first = at.rows.first.saturating_mul(dims.positions);
     script.committed_groups(Tensor::Out(Rounded::Value), first, hi, elements[1], Some(values))?;
-    let mut cells = Vec::new();
-    for (position, weight) in (at.rows.from..).zip(&at.rows.b) {
-        let (row, _) = cut(&own, position.saturating_add(1));
-        cells.extend(scaled(row, *weight));
-    }
+    let cells = RowWeights::Cells { from: at.rows.from, positions: at.rows.b.clone(), keys: own };
     let first = crate::public::triangle(at.rows.from);
-    script.committed_rows(Tensor::Weight, first, &cells, [&group_weights, &lane_weights], Some(weights))?;
+    script.committed_rows(Tensor::Weight, first, cells, [&group_weights, &lane_weights], Some(weights))?;
     Ok(())
 }

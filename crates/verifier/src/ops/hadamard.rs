@@ -36,7 +36,7 @@ pub fn low<C: Channel>(script: &mut Script<'_, C>, at: &At) -> Result<(), Reject
     script.committed_rows(
         Tensor::Activated,
         at.rows.row(),
-        &outer(&a, &b),
+        outer(&a, &b),
         [&group_weights, &lane_weights],
         Some(gate),
     )?;

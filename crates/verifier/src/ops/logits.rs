@@ -48,8 +48,8 @@ fn largest<C: Channel>(script: &mut Script<'_, C>, from: usize, rows: &[Ext]) ->
     let mut weights = vec![Ext::ZERO; from];
     weights.extend_from_slice(rows);
     weights.resize(dims.padded(dims.sampled), Ext::ZERO);
-    let low = at_heads(script, Tensor::LogitPeakLow, 0, &[Ext::ONE], &weights)?;
-    let high = at_heads(script, Tensor::LogitPeakHigh, 0, &[Ext::ONE], &weights)?;
+    let low = at_heads(script, Tensor::LogitPeakLow, 0, vec![Ext::ONE], &weights)?;
+    let high = at_heads(script, Tensor::LogitPeakHigh, 0, vec![Ext::ONE], &weights)?;
     Ok(low + high * power_of_two(SCORE_LOW_BITS))
 }
 
@@ -91,7 +91,7 @@ pub fn chosen<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
         value: weight,
     });
     let inner = [group_weights.as_slice(), lane_weights.as_slice()];
-    script.committed_rows(Tensor::Out(Rounded::FinalNorm), 0, &own, inner, Some(normed))?;
+    script.committed_rows(Tensor::Out(Rounded::FinalNorm), 0, own, inner, Some(normed))?;
     Ok(())
 }
 

@@ -78,7 +78,7 @@ pub fn products<C: Channel>(
     script.committed_rows(
         input_of(matrix),
         rows.row(),
-        &row_weights,
+        row_weights,
         [&group_weights, &lane_weights],
         Some(input),
     )?;

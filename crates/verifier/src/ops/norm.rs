@@ -176,7 +176,7 @@ pub fn scalars<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
     let numerator = Ext::from_signed(script.public().numerator);
     let right = root * squares + (quotient * numerator - quotient_gap) * real_sum;
     let linear = linear_factors(gammas);
-    let hi = GroupWeights::rows(&linear, &group_weights);
+    let hi = GroupWeights::rows(linear, &group_weights);
     let linear = script.committed_groups(Tensor::NormRows, 0, hi, &lane_weights, None)?;
 
     let mut factors = vec![Ext::ZERO; NORM_ROW_COLUMNS];
@@ -192,7 +192,7 @@ pub fn scalars<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject> {
     let mut root_factors = vec![Ext::ZERO; NORM_ROW_COLUMNS];
     set(&mut root_factors, limbs::ROOT, &[Ext::ONE, power_of_two(16)]);
     for (factors, value) in [(root_factors, root), (factors, sum)] {
-        let hi = GroupWeights::rows(&factors, &own[0]);
+        let hi = GroupWeights::rows(factors, &own[0]);
         script.committed_groups(Tensor::NormRows, 0, hi, &own[1], Some(value))?;
     }
     Ok(())
@@ -263,7 +263,7 @@ pub fn reciprocals<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject>
     script.expect("the weights of reciprocals", weight, |_| dot(&outer(&own[0], &own[1]), &weights))?;
     let mut factors = vec![Ext::ZERO; NORM_ROW_COLUMNS];
     set(&mut factors, limbs::RECIPROCAL, &[Ext::ONE, power_of_two(16), power_of_two(32)]);
-    let hi = GroupWeights::rows(&factors, &own[0]);
+    let hi = GroupWeights::rows(factors, &own[0]);
     script.committed_groups(Tensor::NormRows, 0, hi, &own[1], Some(reciprocal))?;
     Ok(())
 }
