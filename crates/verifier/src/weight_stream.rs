@@ -79,7 +79,7 @@ impl WeightStream {
         let first = place.offset.saturating_add(row.saturating_mul(place.inner));
         Claim {
             first: first.wrapping_shr(self.stream.lane_bits),
-            hi: GroupWeights::rows(&outer(&claim.blocks, &out), groups),
+            hi: GroupWeights::rows(outer(&claim.blocks, &out), groups),
             lo: lanes.clone(),
             value: claim.value,
         }
