@@ -14,6 +14,9 @@ mod tests;
 const MOUNT: &str = "/sys/fs/cgroup";
 /// Length of the kernel's period for `cpu.max`, in microseconds.
 const PERIOD_US: u64 = 100_000;
+/// How often a group is tried to be removed while its last members end.
+const REMOVALS: u32 = 600;
+const BETWEEN_REMOVALS: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// Which group a process is in.
 const OWN_GROUP: &str = "/proc/self/cgroup";
@@ -171,7 +174,15 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
+        // Those that were killed are members until they are gone, which takes a moment.
+        for _ in 0..REMOVALS {
+            match fs::remove_dir(&self.0) {
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(BETWEEN_REMOVALS);
+                }
+                _ => return,
+            }
+        }
     }
 }
 

@@ -44,6 +44,19 @@ pub fn scaled(a: &[Ext], factor: Ext) -> Vec<Ext> {
     multiples
 }
 
+/// `1, x, x^2, ..`, as many as asked for: each pass doubles what is there.
+#[must_use]
+pub fn powers(x: Ext, count: usize) -> Vec<Ext> {
+    let (mut powers, mut next) = (vec![Ext::ONE], x);
+    while powers.len() < count {
+        let own = powers.clone();
+        extend_with_multiples(Isa::best(), &own, next, &mut powers);
+        next *= next;
+    }
+    powers.truncate(count);
+    powers
+}
+
 /// The sum of all.
 #[must_use]
 pub fn total(a: &[Ext]) -> Ext {

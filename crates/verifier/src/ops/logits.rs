@@ -13,7 +13,7 @@ use crate::ops::attention::{SCORE_LOW_BITS, at_heads};
 use crate::ops::matmul::products;
 use crate::public::{Matrix, Rounded};
 use crate::script::{At, Script};
-use crate::vectors::{cut, eq_vector, power_of_two, scaled, times, total};
+use crate::vectors::{cut, eq_vector, power_of_two, powers, scaled, times, total};
 
 /// The low part of a distance from the largest logit.
 ///
@@ -107,7 +107,7 @@ pub fn fingerprints<C: Channel>(script: &mut Script<'_, C>) -> Result<(), Reject
     let claim = script.public().claim;
     let value = claim.fingerprints.iter().zip(&rows).map(|(f, weight)| element(f) * *weight).sum();
     let point = fingerprint_point(&claim.model, &claim.nonce, &claim.prompt_ids, &claim.settings);
-    let out = element(&point).powers(dims.vocab);
+    let out = powers(element(&point), dims.vocab);
     let rows = Rows { first: 0, a: vec![Ext::ONE], from: 0, b: rows };
     products(script, Matrix::Logits, &rows, &out, value)
 }
