@@ -1,6 +1,7 @@
 //! Random bytes for keys and nonces. Never from anywhere but the system.
 
 use anyhow::bail;
+use proof_system::field::Ext;
 
 /// 32 bytes from the system.
 pub(crate) fn random_bytes() -> anyhow::Result<[u8; 32]> {
@@ -9,4 +10,9 @@ pub(crate) fn random_bytes() -> anyhow::Result<[u8; 32]> {
         Ok(()) => Ok(bytes),
         Err(error) => bail!("the system gives no random numbers: {error}"),
     }
+}
+
+/// An element of the proofs' field from the system.
+pub(crate) fn random_element() -> anyhow::Result<Ext> {
+    Ok(Ext::from_random(random_bytes()?))
 }

@@ -1,6 +1,7 @@
 //! Multilinear polynomials by their values on the hypercube. The first variable is the most significant bit of an index, and
 //! the first one that a sumcheck binds: both halves of a column are contiguous.
 
+use crate::elementwise::dot;
 use crate::field::{Base, Ext};
 use crate::kernels::{ExtLanes, Isa, Kernel, Lanes, zeros};
 
@@ -111,15 +112,8 @@ pub fn eq(a: &[Ext], b: &[Ext]) -> Ext {
 /// The value at a point of the polynomial with these values, of any number up to the hypercube's: the rest is zero.
 #[must_use]
 pub fn evaluate(values: &[Ext], point: &[Ext]) -> Ext {
-    let mut values = values.to_vec();
-    values.resize(1 << point.len(), Ext::ZERO);
-    for r in point {
-        let half = values.len() / 2;
-        let (low, high) = values.split_at_mut(half);
-        for (low, high) in low.iter_mut().zip(high) {
-            *low += *r * (*high - *low);
-        }
-        values.truncate(half);
-    }
-    values.first().copied().unwrap_or_default()
+    let (high, low) = point.split_at(point.len() / 2);
+    let all = |part: &[Ext]| eq_table(Isa::best(), part, Ext::ONE).iter().collect::<Vec<_>>();
+    let (high, low) = (all(high), all(low));
+    values.chunks(low.len()).zip(&high).map(|(part, weight)| *weight * dot(Isa::best(), part, &low)).sum()
 }

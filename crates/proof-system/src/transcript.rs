@@ -5,8 +5,8 @@
 //! State: 32 bytes. Absorbing a message replaces it by `blake3_keyed(state, label || message)`; a challenge is read from
 //! the output stream of `blake3_keyed(state, label)`, of which the first 32 bytes are the next state. Labels have a fixed length.
 
+use crate::field::Ext;
 use crate::field::extension::EXT_BYTES;
-use crate::field::{Base, Ext};
 
 #[cfg(test)]
 mod tests;
@@ -134,11 +134,7 @@ impl Transcript {
     pub fn challenge(&mut self, label: Label) -> Ext {
         let mut bytes = [0; 32];
         self.draw(label, &mut bytes);
-        let (low, high) = bytes.split_at(16);
-        let coordinate = |half: &[u8]| {
-            Base::reduce_wide(half.iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte)))
-        };
-        Ext::new(coordinate(low), coordinate(high))
+        Ext::from_random(bytes)
     }
 
     /// Several elements.

@@ -140,16 +140,15 @@ impl<C: Channel> Script<'_, C> {
         self.channel.equal("the leaves of a tree", end.leaves.denominator, alpha - sum)?;
         let mut values = values.into_iter();
         for (number, piece) in pieces.iter().enumerate() {
-            let own = own_weights(piece, high, lanes);
             for column in 0..piece.site.columns() {
                 let value = values.next().unwrap_or_default();
                 match committed(piece.site, column) {
                     Some(tensor) => {
                         let value = value + self.wide(piece, high, &lane_weights)?;
-                        self.committed_piece(piece, tensor, &own, &lane_weights, value);
+                        self.committed_piece(piece, tensor, high, &lane_weights, value);
                     }
                     None => {
-                        let at = self.flat([index, number, column], piece, &own, &lane_weights, value)?;
+                        let at = self.flat([index, number, column], piece, high, &lane_weights, value)?;
                         self.dispatch(piece.site, &at)?;
                     }
                 }
@@ -220,19 +219,11 @@ impl<C: Channel> Script<'_, C> {
         Ok(value * power_of_two(op.narrow_bits()))
     }
 
-    fn committed_piece(
-        &mut self,
-        piece: &Piece,
-        tensor: Tensor,
-        weights: &GroupWeights,
-        lanes: &[Ext],
-        value: Ext,
-    ) {
+    fn committed_piece(&mut self, piece: &Piece, tensor: Tensor, point: &[Ext], lanes: &[Ext], value: Ext) {
         let place = self.channel.layout().tensor(tensor);
         let first = place.offset.saturating_add(piece.first.saturating_mul(place.inner));
-        let claim =
-            Claim { first: self.public().dims.groups(first), hi: weights.clone(), lo: lanes.to_vec(), value };
-        self.channel.claim(claim);
+        let hi = own_weights(piece, point, lanes.len());
+        self.channel.claim(Claim { first: self.public().dims.groups(first), hi, lo: lanes.to_vec(), value });
     }
 
     /// From a point of a tree's leaves to one per dimension of the site.
@@ -240,7 +231,7 @@ impl<C: Channel> Script<'_, C> {
         &mut self,
         [tree, number, column]: [usize; 3],
         piece: &Piece,
-        weights: &GroupWeights,
+        point_of_tree: &[Ext],
         lanes: &[Ext],
         value: Ext,
     ) -> Result<At, Reject> {
@@ -261,7 +252,7 @@ impl<C: Channel> Script<'_, C> {
             tree,
             piece: number,
             column,
-            weights,
+            weights: &own_weights(piece, point_of_tree, lanes.len()),
             before: before.saturating_mul(groups),
             count,
         };
@@ -273,13 +264,8 @@ impl<C: Channel> Script<'_, C> {
         if self.channel.verifies() {
             let rows = outer(&a, &b);
             let (own, _) = cut(rows.get(before..).unwrap_or_default(), piece.rows);
-            let expected = match weights {
-                GroupWeights::Slice { point, first, .. } => {
-                    GroupWeights::rows(own, &group_weights).at(point, *first)
-                }
-                // A piece's weights are always a slice.
-                GroupWeights::Rows { .. } => Ext::ZERO,
-            };
+            let first = quotient(piece.offset, lanes.len());
+            let expected = GroupWeights::rows(own, &group_weights).at(point_of_tree, first);
             self.channel.equal("the weights of leaves", expected, weight)?;
         }
         Ok(At {

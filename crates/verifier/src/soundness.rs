@@ -2,6 +2,7 @@
 //! size. Computed for every proof from its shapes; below [`LEAST_BITS`] it is refused. Challenges come from a hash (random
 //! oracle); whoever tries again pays the work that stands before the two large terms.
 
+use crate::error::Reject;
 use crate::layout::{Layout, QUERIES, WORK_BITS};
 use crate::merge::Stream;
 use crate::public::Dims;
@@ -60,6 +61,15 @@ impl Soundness {
     pub fn with_messages(mut self, messages: usize) -> Self {
         self.steps = self.steps.saturating_add(of_messages(messages));
         self
+    }
+
+    /// Itself, if it is enough.
+    ///
+    /// # Errors
+    /// [`Reject::Soundness`].
+    pub fn checked(self) -> Result<Self, Reject> {
+        let bits = self.bits();
+        if bits < LEAST_BITS { Err(Reject::Soundness { bits }) } else { Ok(self) }
     }
 
     /// Bits of security: the sum's logarithm, rounded down.

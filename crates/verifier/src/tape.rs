@@ -6,7 +6,7 @@
 //! The verdict is for the verifier alone: a record of the conversation proves nothing to others, since the verifier could have made it up.
 
 use model::Model;
-use proof_system::field::{Base, Ext};
+use proof_system::field::Ext;
 use proof_system::fold::fold_rows;
 use proof_system::kernels::Isa;
 use proof_system::sumcheck::{bits, variables};
@@ -85,17 +85,6 @@ pub fn values(model: &Model, weights: &WeightStream, points: &[Vec<Ext>]) -> Vec
     sums.reduce(|| vec![Ext::ZERO; points.len()], |a, b| a.iter().zip(&b).map(|(a, b)| *a + *b).collect())
 }
 
-/// An element from random bytes, as a transcript draws it.
-#[must_use]
-pub fn element(bytes: &[u8; 32]) -> Ext {
-    let half = |half: &[u8; 16]| Base::reduce_wide(u128::from_le_bytes(*half));
-    let (halves, _) = bytes.as_chunks::<16>();
-    match halves {
-        [c0, c1] => Ext::new(half(c0), half(c1)),
-        _ => Ext::ZERO,
-    }
-}
-
 /// What the verifier says next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -131,24 +120,24 @@ impl Conversation {
     /// About what a proof left to be shown. The entry must have been burned; `random` draws coins that nobody can foresee.
     ///
     /// # Errors
-    /// [`Reject::Tape`]: the entry is of other weights.
-    pub fn new(
+    /// [`Reject::Tape`]: the entry is of other weights. And what `random` fails with.
+    pub fn new<E: From<Reject>>(
         pending: Pending,
         weights: &WeightStream,
         entry: Entry,
-        mut random: impl FnMut() -> Ext,
-    ) -> Result<Self, Reject> {
+        mut random: impl FnMut() -> Result<Ext, E>,
+    ) -> Result<Self, E> {
         let stream = weights.stream;
         let claims: Vec<Claim> = pending.weights.iter().map(|claim| weights.claim(claim)).collect();
         let group_bits = bits(stream.groups());
         if entry.point.len() != coordinates(&stream) {
-            return Err(Reject::Tape);
+            return Err(Reject::Tape.into());
         }
         let (groups, lanes) = entry.point.split_at(group_bits);
         let second = variables(&[ends(&claims, stream.groups()).len(), stream.lanes()]);
         let free = second.saturating_sub(lanes.len()).saturating_add(group_bits).saturating_add(2);
         // Combination, first sumcheck, combination, intervals: free. Then lanes and groups, from the tape.
-        let mut coins: Vec<Ext> = (0..free).map(|_| random()).collect();
+        let mut coins = (0..free).map(|_| random()).collect::<Result<Vec<Ext>, E>>()?;
         coins.extend_from_slice(lanes);
         coins.extend_from_slice(groups);
         let mut lengths = vec![0];
@@ -206,10 +195,7 @@ impl Conversation {
         if value != self.value {
             return Err(Reject::Weights { matrix: "some matrix" });
         }
-        if self.soundness.bits() < crate::soundness::LEAST_BITS {
-            return Err(Reject::Soundness { bits: self.soundness.bits() });
-        }
-        Ok(self.soundness)
+        self.soundness.checked()
     }
 }
 

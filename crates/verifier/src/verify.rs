@@ -16,7 +16,7 @@ use crate::outline::Outline;
 use crate::proof::Proof;
 use crate::public::Public;
 use crate::said::Said;
-use crate::soundness::{LEAST_BITS, Soundness};
+use crate::soundness::Soundness;
 use crate::weight_stream::WeightStream;
 use crate::weights::first_wrong;
 use crate::{merge, script, statement};
@@ -42,10 +42,7 @@ pub fn verify_thin(manifest: &Manifest, claim: &ModelClaim, proof: &Proof) -> Re
     let opened = proof.weights.as_ref().ok_or(Reject::NoWeights)?;
     let pending = verify_trace(&manifest.outline, claim, proof)?;
     let stream = WeightStream::new(&manifest.outline);
-    let soundness = pending.soundness.with_weights(&stream.stream, opened.messages.len());
-    if soundness.bits() < LEAST_BITS {
-        return Err(Reject::Soundness { bits: soundness.bits() });
-    }
+    let soundness = pending.soundness.with_weights(&stream.stream, opened.messages.len()).checked()?;
     let claims: Vec<Claim> = pending.weights.iter().map(|claim| stream.claim(claim)).collect();
     let mut transcript = pending.transcript;
     transcript.absorb(Label::Commitment, &manifest.root);
@@ -81,10 +78,7 @@ pub fn verify_trace(outline: &Outline, claim: &ModelClaim, proof: &Proof) -> Res
         return Err(Reject::Draw);
     }
     let layout = Layout::new(&public);
-    let soundness = Soundness::of(&public.dims, &layout, proof.messages.len());
-    if soundness.bits() < LEAST_BITS {
-        return Err(Reject::Soundness { bits: soundness.bits() });
-    }
+    let soundness = Soundness::of(&public.dims, &layout, proof.messages.len()).checked()?;
     let mut transcript = Transcript::new(&statement::statement(claim, &proof.widths));
     transcript.absorb(Label::Commitment, &proof.root);
     let said = Said::new(&proof.messages, transcript);

@@ -62,10 +62,7 @@ impl WeightStream {
         let nothing = Place { offset: 0, rows: 0, inner: 1 };
         let found = self.places.iter().find(|(matrix, ..)| *matrix == claim.matrix);
         let (place, per_block) = found.map_or((nothing, 0), |(_, place, per_block)| (*place, *per_block));
-        let mut out = match &claim.out {
-            Outputs::All(out) => out.clone(),
-            Outputs::Some(_) => Vec::new(),
-        };
+        let mut out = claim.out.all().to_vec();
         out.resize(per_block, Ext::ZERO);
         if let Outputs::Some(rows) = &claim.out {
             for (row, weight) in rows {

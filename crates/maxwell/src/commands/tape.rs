@@ -6,14 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 use verifier::Outline;
-use verifier::tape::{Entry, coordinates, element, values};
+use verifier::tape::{Entry, coordinates, values};
 use verifier::weight_stream::WeightStream;
 
 use super::Shell;
 use crate::home::write_atomic;
 use crate::models;
 use crate::output::{Exit, Finished};
-use crate::random::random_bytes;
+use crate::random::random_element;
 use crate::tape_file::{MAX_ENTRIES, encode};
 
 /// Arguments of `maxwell tape`.
@@ -48,8 +48,8 @@ pub(crate) fn run(arguments: &TapeArguments, shell: &Shell) -> anyhow::Result<Fi
     let weights = WeightStream::new(&Outline::of(&opened.model));
     let mut points = Vec::new();
     for _ in 0..arguments.entries {
-        let draw = |_| Ok(element(&random_bytes()?));
-        points.push((0..coordinates(&weights.stream)).map(draw).collect::<anyhow::Result<Vec<_>>>()?);
+        let coordinates = 0..coordinates(&weights.stream);
+        points.push(coordinates.map(|_| random_element()).collect::<anyhow::Result<Vec<_>>>()?);
     }
     shell.terminal.note(format_args!("reading all weights for {} points", points.len()));
     let began = Instant::now();

@@ -15,7 +15,7 @@ use protocol::{Claim, Nonce};
 use serde_json::json;
 use verifier::encoding::MAX_PROOF_BYTES;
 use verifier::soundness::Soundness;
-use verifier::tape::{Conversation, HELLO, Turn, element};
+use verifier::tape::{Conversation, HELLO, Turn};
 use verifier::verify::verify_trace;
 use verifier::weight_stream::WeightStream;
 use verifier::{Manifest, Outline, Proof, Reject};
@@ -26,11 +26,8 @@ use super::prove::open_for;
 use crate::home::read_bounded;
 use crate::models::OpenModel;
 use crate::output::{Exit, Finished};
-use crate::random::random_bytes;
+use crate::random::random_element;
 use crate::tape_file::TapeFile;
-
-/// More coins than a conversation draws besides those of the tape.
-const MAX_COINS: usize = 128;
 
 /// Arguments of `maxwell verify`.
 #[derive(Debug, Args)]
@@ -211,18 +208,7 @@ fn converse(
     stream.write_all(&[&HELLO[..], claim.digest().as_bytes()].concat())?;
     let (entry, left) = TapeFile::open(tape, &outline.commitment)?.burn()?;
     tracing::debug!(left, "an entry of the tape is burned");
-    let mut random = Vec::new();
-    for _ in 0..MAX_COINS {
-        random.push(element(&random_bytes()?));
-    }
-    let mut random = random.into_iter();
-    let weights = WeightStream::new(outline);
-    // There are more than any conversation draws.
-    let mut conversation =
-        match Conversation::new(pending, &weights, entry, || random.next().unwrap_or_default()) {
-            Ok(conversation) => conversation,
-            Err(reason) => return Ok(Err(refusal(reason))),
-        };
+    let mut conversation = Conversation::new(pending, &WeightStream::new(outline), entry, random_element)?;
     while let Turn::Listen(count) = conversation.turn() {
         let began = Instant::now();
         let mut bytes = vec![0; count * EXT_BYTES];

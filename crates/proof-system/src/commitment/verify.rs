@@ -5,10 +5,9 @@ use rayon::prelude::*;
 use super::encode::{Twiddles, exponent};
 use super::hash_tree::{Digest, TreeHasher};
 use super::{GROUP_ROWS, MAX_COLUMN_BITS, MAX_ROWS, OpenedColumn, Opening, Shape};
-use crate::elementwise::dot;
 use crate::field::{Base, Ext};
 use crate::kernels::Isa;
-use crate::multilinear::eq_table;
+use crate::multilinear::{eq_table, evaluate};
 use crate::transcript::{Label, Transcript};
 
 /// Why an opening is none.
@@ -166,12 +165,4 @@ impl Codeword {
         }
         Some(sum)
     }
-}
-
-/// The value of a row's polynomial at a point.
-fn evaluate(row: &[Ext], point: &[Ext]) -> Ext {
-    let (high, low) = point.split_at(point.len() / 2);
-    let [high, low] =
-        [high, low].map(|part| eq_table(Isa::best(), part, Ext::ONE).iter().collect::<Vec<_>>());
-    row.chunks(low.len()).zip(&high).map(|(chunk, weight)| *weight * dot(Isa::best(), chunk, &low)).sum()
 }

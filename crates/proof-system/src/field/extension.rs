@@ -59,6 +59,15 @@ impl Ext {
         Some(Self { c0: half(value)?, c1: half(value >> 64)? })
     }
 
+    /// An element from random bytes, uniform but for a bias of 2^-64: each half, little-endian, modulo p.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        let (halves, _) = bytes.as_chunks::<16>();
+        let mut coordinates = halves.iter().map(|half| Base::reduce_wide(u128::from_le_bytes(*half)));
+        let mut next = || coordinates.next().unwrap_or_default();
+        Self { c0: next(), c1: next() }
+    }
+
     /// `self * self`.
     #[must_use]
     pub fn square(self) -> Self {

@@ -47,7 +47,9 @@ fn converse(
     mut change: impl FnMut(usize, &mut Vec<Ext>),
 ) -> Result<Soundness, Reject> {
     let weights = WeightStream::new(&Outline::of(verifier.0));
-    let mut conversation = Conversation::new(pending.clone(), &weights, verifier.1, random(77))?;
+    let mut coins = random(77);
+    let coin = || Ok::<_, Reject>(coins());
+    let mut conversation = Conversation::new(pending.clone(), &weights, verifier.1, coin)?;
     let (mut turn, mut refused) = (0, None);
     let mut talk = Talk::new(|said: &[Ext]| {
         let mut said = said.to_vec();

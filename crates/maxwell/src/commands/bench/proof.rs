@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use verifier::layout::{Layout, Tree};
 use verifier::public::Public;
 use verifier::soundness::Soundness;
-use verifier::tape::{Conversation, Entry, coordinates, element, values};
+use verifier::tape::{Conversation, Entry, coordinates, values};
 use verifier::verify::verify_trace;
 use verifier::weight_stream::WeightStream;
 use verifier::{Manifest, Outline, Proof, Reject};
@@ -25,7 +25,7 @@ use super::MODEL;
 use crate::commands::Shell;
 use crate::models::{self, RunOptions};
 use crate::output::{Exit, Finished, grouped};
-use crate::random::random_bytes;
+use crate::random::random_element;
 
 /// How often a proof is verified; the least counts.
 const VERIFICATIONS: usize = 5;
@@ -280,16 +280,13 @@ fn measure_talks(
 ) -> anyhow::Result<()> {
     let stream = WeightStream::new(&manifest.outline);
     let integers = WeightIntegers::new(model)?;
-    let random = || Ok(element(&random_bytes()?));
     for (point, out) in points.iter().zip(&mut thin.points) {
         for _ in 0..VERIFICATIONS {
             let secret: Vec<Ext> =
-                (0..coordinates(&stream.stream)).map(|_| random()).collect::<anyhow::Result<_>>()?;
+                (0..coordinates(&stream.stream)).map(|_| random_element()).collect::<anyhow::Result<_>>()?;
             let began = Instant::now();
             let value = values(model, &stream, std::slice::from_ref(&secret)).remove(0);
             thin.tape_s = began.elapsed().as_secs_f64();
-            let coins: Vec<Ext> = (0..128).map(|_| random()).collect::<anyhow::Result<_>>()?;
-            let mut coins = coins.into_iter();
             let began = Instant::now();
             let pending = verify_trace(&manifest.outline, &point.claim, &point.proof)?;
             let mut first = began.elapsed();
@@ -297,7 +294,7 @@ fn measure_talks(
             let own = pending.clone();
             let began = Instant::now();
             let entry = Entry { point: secret, value };
-            let mut talk = Conversation::new(pending, &stream, entry, || coins.next().unwrap_or_default())?;
+            let mut talk = Conversation::new(pending, &stream, entry, random_element)?;
             first += began.elapsed();
             let began = Instant::now();
             let mut prover = Talk::new(|said: &[Ext]| talk.hear(said).ok().flatten());
