@@ -23,7 +23,8 @@ use crate::idempotency::{IDEMPOTENCY_HEADER, Kept, KeyRefused, REPLAYED_HEADER, 
 use crate::limits::{Left, Limited, Refused, duration_text};
 use crate::metrics::{self, Metrics, Rejected};
 use crate::openai::{Wanted, error_json};
-use crate::service::{Body, Busy, Keyed, REQUEST_TARGET, ReceiptState, Service, Started};
+use crate::receipts::ReceiptState;
+use crate::service::{Body, Busy, Keyed, REQUEST_TARGET, Service, Started};
 use crate::state::Mode;
 
 mod epochs;

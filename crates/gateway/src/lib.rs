@@ -20,6 +20,7 @@
 //! | [`pass_through`], [`sse`] | requests for any other server, as they are |
 //! | [`lease_server`] | hands sampled answers to recomputers |
 //! | [`record`], [`log`] | what is written down |
+//! | [`receipts`] | which answers have a receipt, and its signature |
 //! | [`recent`] | the latest verdicts, for people who watch |
 //! | [`sampling`] | nonces, and which answers are recomputed |
 //! | [`entropy`] | random bytes, and whether their source is well |
@@ -50,6 +51,7 @@ pub mod openai;
 pub mod panel;
 pub mod pass_through;
 pub mod pick_count;
+pub mod receipts;
 pub mod recent;
 pub mod record;
 pub mod sampling;

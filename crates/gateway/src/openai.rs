@@ -350,7 +350,9 @@ impl Answer {
             json!([{ "index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish }])
         };
         object["usage"] = usage.json();
-        object.to_string().into_bytes()
+        let mut bytes = Vec::with_capacity(text.len() + OBJECT_BYTES);
+        write_json(&mut bytes, &object);
+        bytes
     }
 
     /// One event of a stream: text, and at the end why it ends. The first one of a conversation names the role.
@@ -401,7 +403,18 @@ impl Answer {
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
 fn event(object: &Value) -> Vec<u8> {
-    format!("data: {object}\n\n").into_bytes()
+    let mut bytes = Vec::with_capacity(OBJECT_BYTES);
+    bytes.extend_from_slice(b"data: ");
+    write_json(&mut bytes, object);
+    bytes.extend_from_slice(b"\n\n");
+    bytes
+}
+
+/// About as long as an object is without its text.
+const OBJECT_BYTES: usize = 384;
+
+fn write_json(bytes: &mut Vec<u8>, object: &Value) {
+    serde_json::to_writer(bytes, object).expect("a value has no keys but strings, and memory takes all bytes");
 }
 
 /// An error as clients know it.

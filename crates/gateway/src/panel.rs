@@ -7,9 +7,10 @@
 //! case is undecided. All get canaries: answers with one wrong fingerprint, which only a whole replay tells from right
 //! ones. Who passes one has no voice any more. With a slot time each gets one job per slot: if nothing waits, a dummy.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use protocol::Claim;
 use protocol::lease::Outcome;
 
 use crate::sampling::PPB;
@@ -180,6 +181,8 @@ pub struct Panel {
     policy: PanelPolicy,
     seats: Vec<Seat>,
     cases: BTreeMap<u64, Case>,
+    /// How many of them count towards the limit; asked for with every request.
+    counted: usize,
 }
 
 impl Panel {
@@ -187,7 +190,7 @@ impl Panel {
     pub fn new(policy: PanelPolicy) -> Self {
         let names = policy.names.iter().take(SEATS_MAX);
         let seats = names.enumerate().map(|(number, name)| Seat::new(name, number, &policy)).collect();
-        Self { policy, seats, cases: BTreeMap::new() }
+        Self { policy, seats, cases: BTreeMap::new(), counted: 0 }
     }
 
     /// Adds a picked answer that waits since `now_ms`.
@@ -220,15 +223,24 @@ impl Panel {
     }
 
     fn open(&mut self, tag: u64, case: Case) {
-        self.cases.entry(tag).or_insert(case);
+        self.insert(tag, case);
         // Nobody has said anything, so nothing is decided.
         let _ = self.advance(tag);
     }
 
-    /// An answer that was not picked: from it come canaries and dummies.
-    pub fn offer(&mut self, tag: u64, claim: &Claim) {
+    /// A case that is open stays as it is.
+    fn insert(&mut self, tag: u64, case: Case) {
+        if let Entry::Vacant(place) = self.cases.entry(tag) {
+            self.counted += usize::from(!case.is_promised);
+            place.insert(case);
+        }
+    }
+
+    /// The bytes of an answer's claim that was not picked: from it come canaries and dummies.
+    pub fn offer(&mut self, tag: u64, claim: Vec<u8>) {
+        let claim: Arc<[u8]> = claim.into();
         for seat in &mut self.seats {
-            seat.offer(tag, claim, &self.policy);
+            seat.offer(tag, Arc::clone(&claim));
         }
     }
 
@@ -259,7 +271,7 @@ impl Panel {
                 // It is an answer like any other: whoever finds it wrong has found a cheat.
                 if matches!(outcome, Outcome::Fail { .. }) {
                     let case = Case { is_pick: false, is_promised: true, ..self.case(tag, claim, 0) };
-                    self.cases.entry(tag).or_insert(case);
+                    self.insert(tag, case);
                     self.opinion(seat, tag, outcome, &mut ruling);
                 }
             }
@@ -334,14 +346,11 @@ impl Panel {
             seat.close(tag);
         }
         let Some(case) = self.cases.remove(&tag) else { return false };
+        self.counted -= usize::from(!case.is_promised);
         let passed = case.opinions.values().all(|opinion| *opinion == Outcome::Pass);
         // Where everything is picked, examinations are made of what was checked.
-        if passed
-            && self.wants_offers()
-            && self.seats.iter().any(Seat::has_no_spares)
-            && let Ok(claim) = Claim::decode(&case.claim)
-        {
-            self.offer(tag, &claim);
+        if passed && self.wants_offers() && self.seats.iter().any(Seat::has_no_spares) {
+            self.offer(tag, case.claim);
         }
         true
     }
@@ -371,8 +380,7 @@ impl Panel {
 
     /// Whether so many more picks would find room.
     pub fn has_room(&self, jobs: usize) -> bool {
-        let counted = self.cases.values().filter(|case| !case.is_promised).count();
-        counted.saturating_add(jobs) <= self.policy.jobs_max
+        self.counted.saturating_add(jobs) <= self.policy.jobs_max
     }
 
     /// What each did.

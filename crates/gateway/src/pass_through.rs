@@ -2,11 +2,10 @@
 //! never change a byte of a body, and never say that anything was computed: there is no exact engine, so the verdict
 //! about every answer is Undecided.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -36,6 +35,7 @@ use crate::listen::Counted;
 use crate::log::{Log, LogError};
 use crate::metrics::{Metrics, Rejected};
 use crate::openai::error_json;
+use crate::receipts::{ReceiptState, Receipts};
 use crate::record::{Passed, Record};
 use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
 use crate::service::{REQUEST_TARGET, milliseconds, unix_ms};
@@ -47,8 +47,6 @@ const BYTES_PER_TOKEN: u64 = 4;
 const BODY_QUEUE: usize = 16;
 /// A client that takes nothing for so long is taken to have left.
 const CLIENT_IDLE: Duration = Duration::from_secs(60);
-/// Receipts that can be fetched; older answers are in the log.
-const RECEIPTS_MAX: usize = 1 << 16;
 /// Low bits of a tag: requests of one run.
 const TAG_BITS: u32 = 24;
 /// blake3 `derive_key` context of what stands in a receipt for the model: the upstream's address.
@@ -97,15 +95,9 @@ pub struct PassThrough {
     began: u64,
     next_tag: AtomicU64,
     slots: Arc<Semaphore>,
-    receipts: Mutex<Receipts>,
+    receipts: Receipts,
     access: Arc<Access>,
     metrics: Metrics,
-}
-
-#[derive(Default)]
-struct Receipts {
-    done: BTreeMap<u64, Vec<u8>>,
-    pending: BTreeSet<u64>,
 }
 
 impl Counted for PassThrough {
@@ -157,7 +149,7 @@ impl PassThrough {
             began: began.sequence,
             next_tag: AtomicU64::new(began.sequence << TAG_BITS),
             slots: Arc::new(Semaphore::new(config.in_flight_max)),
-            receipts: Mutex::default(),
+            receipts: Receipts::new(config.key.clone()),
             access,
             metrics: Metrics::default(),
             config,
@@ -176,11 +168,6 @@ impl PassThrough {
         let record = Record::Revealed { epoch: self.began, audit_key: *self.sampler.key() };
         let promise = self.log.append_encoded(record.kind(), record.encode())?;
         self.log.durable(promise).await.map(drop)
-    }
-
-    fn receipts(&self) -> MutexGuard<'_, Receipts> {
-        // Changed in single steps, so a panic elsewhere leaves it whole.
-        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refuse(&self, reason: Rejected, status: StatusCode, message: &str) -> Response {
@@ -356,17 +343,16 @@ impl PassThrough {
             Ok(promise) => self.log.durable(promise).await,
             Err(error) => Err(error),
         };
-        let mut receipts = self.receipts();
-        receipts.pending.remove(&passage.tag);
         let durable = match written {
             Ok(durable) => durable,
             Err(error) => {
                 tracing::error!(passage.tag, %error, "an answer could not be recorded: no receipt");
+                self.receipts.forget(passage.tag);
                 return false;
             }
         };
         let upstream = blake3::derive_key(UPSTREAM_CONTEXT, self.config.upstream.to_string().as_bytes());
-        let receipt = Receipt {
+        self.receipts.issue(Receipt {
             version: RECEIPT_VERSION,
             gateway: self.config.key.verifying_key().id(),
             tag: RequestTag { counter: passage.tag, nonce: self.nonces.nonce(passage.tag) },
@@ -382,14 +368,7 @@ impl PassThrough {
             sequence: durable.sequence,
             issued_unix_ms: unix_ms(),
             mode: ReceiptMode::PassThrough,
-        };
-        match receipt.sign(&self.config.key) {
-            Ok(bytes) => drop(receipts.done.insert(passage.tag, bytes)),
-            Err(error) => tracing::error!(passage.tag, %error, "no receipt"),
-        }
-        if receipts.done.len() > RECEIPTS_MAX {
-            receipts.done.pop_first();
-        }
+        });
         true
     }
 
@@ -450,16 +429,14 @@ async fn receipt(
         return pass.refuse(Rejected::ApiKey, StatusCode::UNAUTHORIZED, "no valid API key");
     }
     let number = u64::from_str_radix(&tag, 16).ok().filter(|number| tag == format!("{number:016x}"));
-    let receipts = pass.receipts();
-    let found = number.and_then(|number| receipts.done.get(&number)).cloned();
-    let is_pending = number.is_some_and(|number| receipts.pending.contains(&number));
-    drop(receipts);
-    match found {
-        Some(bytes) => ([(header::CONTENT_TYPE, "application/cose")], bytes).into_response(),
-        None if is_pending => {
+    match number.map_or(ReceiptState::Unknown, |number| pass.receipts.get(number)) {
+        ReceiptState::Done(bytes) => ([(header::CONTENT_TYPE, "application/cose")], bytes).into_response(),
+        ReceiptState::Pending => {
             (StatusCode::ACCEPTED, [(header::RETRY_AFTER, "1")], "not durable yet; ask again").into_response()
         }
-        None => pass.refuse(Rejected::NotHere, StatusCode::NOT_FOUND, "there is no such receipt here"),
+        ReceiptState::Unknown => {
+            pass.refuse(Rejected::NotHere, StatusCode::NOT_FOUND, "there is no such receipt here")
+        }
     }
 }
 
@@ -514,7 +491,7 @@ fn deliver(
         starts(header::CONTENT_TYPE, "text/event-stream") && !headers.contains_key(header::CONTENT_ENCODING);
     let watch = is_stream.then(EventWatch::default);
     let tag = passage.tag;
-    pass.receipts().pending.insert(tag);
+    pass.receipts.expect(tag);
     let (sender, mut pieces) = mpsc::channel(BODY_QUEUE);
     tokio::spawn(pass.carry(passage, body, task, watch, sender));
     let pieces = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));

@@ -7,8 +7,12 @@ use protocol::checkpoint::{
 use protocol::claim::MAX_CLAIM_BYTES;
 use protocol::encoding::{Decoder, Encoder};
 use protocol::lease::{MAX_CODE_BYTES, Outcome};
-use protocol::{CheckpointDigest, Claim, Error, KeyId, ModelCommitment, VerifyingKey};
+use protocol::{CheckpointDigest, Claim, ClaimDigest, Error, KeyId, ModelCommitment, VerifyingKey};
 
+/// [`Record::kind`] of an answer.
+pub(crate) const ANSWERED_KIND: u8 = 2;
+/// About as long as an answer's record is without its claim.
+const ANSWERED_HEAD_BYTES: usize = 96;
 const VERSION: u32 = 1;
 
 /// Something that happened.
@@ -152,15 +156,36 @@ pub struct Answered {
 impl Answered {
     /// The answer in its epoch's tree. `None` if the epoch does not have its model.
     pub fn leaf(&self, models: &[ModelFloor]) -> Option<Leaf> {
+        self.leaf_of(self.claim.digest(), models)
+    }
+
+    /// The same for who knows the claim's digest.
+    pub(crate) fn leaf_of(&self, claim: ClaimDigest, models: &[ModelFloor]) -> Option<Leaf> {
         let model = models.iter().position(|floor| floor.model == self.claim.model)?;
         let tokens = self.claim.prompt_ids.len().saturating_add(self.claim.output_ids.len());
         Some(Leaf {
             tag: self.tag,
             model: u32::try_from(model).ok()?,
-            claim: self.claim.digest(),
+            claim,
             cost_tokens: u64::try_from(tokens).unwrap_or(u64::MAX),
             picked: self.picked,
         })
+    }
+
+    /// The bytes of the record, for who has those of the claim.
+    pub(crate) fn encode_around(&self, claim: &[u8]) -> Vec<u8> {
+        let mut out = Encoder::new();
+        out.reserve(claim.len().saturating_add(ANSWERED_HEAD_BYTES));
+        self.encode_into(&mut out, claim);
+        out.into_bytes()
+    }
+
+    fn encode_into(&self, out: &mut Encoder, claim: &[u8]) {
+        out.structure("answered", VERSION, 4);
+        out.unsigned(self.tag);
+        out.boolean(self.picked);
+        out.bytes(&self.response);
+        out.bytes(claim);
     }
 }
 
@@ -169,7 +194,7 @@ impl Record {
     pub const fn kind(&self) -> u8 {
         match self {
             Self::Started(_) => 1,
-            Self::Answered(_) => 2,
+            Self::Answered(_) => ANSWERED_KIND,
             Self::Judged { .. } => 3,
             Self::Killed { .. } => 4,
             Self::Revealed { .. } => 5,
@@ -186,13 +211,7 @@ impl Record {
         let mut out = Encoder::new();
         match self {
             Self::Started(started) => started.encode_into(&mut out),
-            Self::Answered(answered) => {
-                out.structure("answered", VERSION, 4);
-                out.unsigned(answered.tag);
-                out.boolean(answered.picked);
-                out.bytes(&answered.response);
-                out.bytes(&answered.claim.encode());
-            }
+            Self::Answered(answered) => answered.encode_into(&mut out, &answered.claim.encode()),
             Self::Judged { tag, outcome } => {
                 out.structure("judged", VERSION, 4);
                 out.unsigned(*tag);

@@ -12,7 +12,7 @@ use protocol::group_tree::{GroupVerifier, TreeHead};
 use protocol::link::{ByteRange, FromServer, MAX_FROM_SERVER_BYTES, ReadbackHasher, ToServer, frame};
 use protocol::logprobs::TokenLogprobs;
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Child;
@@ -25,6 +25,10 @@ use crate::state::{Action, Asked, Event, KillReason, Limits, Mode, State};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// Read and written at once, if there is so much: most messages are short.
+const READ_BYTES: usize = 32 << 10;
+const WRITE_BYTES: usize = 64 << 10;
+const READ_MESSAGES: usize = 64;
 /// Messages to and from the server that may wait.
 const QUEUE: usize = 1024;
 /// A server that takes longer for one group of weights has stopped reading.
@@ -141,7 +145,8 @@ enum Inbound {
     Gone,
 }
 
-async fn read_messages(mut reader: OwnedReadHalf, inbound: mpsc::Sender<Inbound>) {
+async fn read_messages(reader: OwnedReadHalf, inbound: mpsc::Sender<Inbound>) {
+    let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     loop {
         let next = read_message(&mut reader).await;
         let last = !matches!(next, Inbound::Message(_));
@@ -151,7 +156,7 @@ async fn read_messages(mut reader: OwnedReadHalf, inbound: mpsc::Sender<Inbound>
     }
 }
 
-async fn read_message(reader: &mut OwnedReadHalf) -> Inbound {
+async fn read_message(reader: &mut BufReader<OwnedReadHalf>) -> Inbound {
     match read_frame(reader, MAX_FROM_SERVER_BYTES).await {
         Ok(bytes) => FromServer::decode(&bytes).map_or(Inbound::Unreadable, Inbound::Message),
         Err(FrameEnd::Gone) => Inbound::Gone,
@@ -160,7 +165,13 @@ async fn read_message(reader: &mut OwnedReadHalf) -> Inbound {
 }
 
 async fn write_messages(mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver<Vec<u8>>) {
-    while let Some(message) = messages.recv().await {
+    while let Some(mut message) = messages.recv().await {
+        // What waits goes out with it.
+        while message.len() < WRITE_BYTES
+            && let Ok(more) = messages.try_recv()
+        {
+            message.extend(more);
+        }
         // If the server is gone, the reader sees it too.
         if writer.write_all(&message).await.is_err() {
             return;
@@ -197,11 +208,19 @@ impl Link {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut has_commander = true;
+        let mut read = Vec::new();
         while !matches!(self.state.mode(), Mode::Off | Mode::Killed(_) | Mode::Bricked) {
             tokio::select! {
                 // The server's messages first: a deadline is missed only if nothing had come.
                 biased;
-                message = messages.recv() => self.event(event_of(message)).await,
+                count = messages.recv_many(&mut read, READ_MESSAGES) => {
+                    if count == 0 {
+                        self.event(Event::Gone).await;
+                    }
+                    for message in read.drain(..) {
+                        self.event(event_of(Some(message))).await;
+                    }
+                }
                 command = commands.recv(), if has_commander => {
                     // A closed channel is always ready, so asking it again would stop the clock.
                     has_commander = command.is_some();
@@ -329,7 +348,9 @@ impl Link {
                 Action::PowerOff => {}
             }
         }
-        self.mode.send_if_modified(|mode| std::mem::replace(mode, self.state.mode()) != self.state.mode());
+        if *self.mode.borrow() != self.state.mode() {
+            self.mode.send_replace(self.state.mode());
+        }
     }
 
     fn reply(&self, tag: u64, reply: Reply) {

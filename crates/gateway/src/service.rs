@@ -1,17 +1,16 @@
 //! One request from the API to its record and receipt. Decides nothing about the server, that is
 //! [`crate::state`]'s; never gives out a receipt for what is not durable.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use protocol::Nonce;
 use protocol::keys::{SigningKey, VerifyingKey};
 use protocol::link::ToServer;
 use protocol::receipt::{Receipt, ResponseHasher};
 use protocol::whitelist::AuthorizedEntry;
+use protocol::{ClaimDigest, Nonce};
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -28,6 +27,7 @@ use crate::logprobs::LogprobWriter;
 use crate::metrics::Metrics;
 use crate::openai::{Answer, StopFilter, Wanted};
 use crate::panel::PanelPolicy;
+use crate::receipts::{ReceiptState, Receipts};
 use crate::recent::RecentVerdicts;
 use crate::record::{Answered, Record};
 use crate::sampling::{AuditPolicy, NonceSource, seed_key_commitment};
@@ -46,8 +46,6 @@ pub use epochs::{DrawKey, EpochError, EpochSettings, ProofState};
 
 /// Pieces of an answer that wait for a slow client.
 const BODY_QUEUE: usize = 16;
-/// Receipts that can be fetched; older ones are in the log.
-const RECEIPTS_MAX: usize = 1 << 16;
 /// Low bits of a tag: requests of one run. The high bits are the run's first sequence number in the log.
 pub(crate) const TAG_BITS: u32 = 24;
 
@@ -114,7 +112,7 @@ pub struct Service {
     slots: Arc<Semaphore>,
     in_flight_max: usize,
     audit: Audit,
-    receipts: Mutex<Receipts>,
+    receipts: Receipts,
     recent: Mutex<RecentVerdicts>,
     retries: Arc<Retries>,
     next_tag: AtomicU64,
@@ -137,24 +135,6 @@ pub struct Alarm {
     pub position: Option<u32>,
     /// Since the gateway's start.
     pub after_ms: u64,
-}
-
-/// Receipts of this run.
-#[derive(Debug, Default)]
-struct Receipts {
-    done: BTreeMap<u64, Vec<u8>>,
-    pending: BTreeSet<u64>,
-}
-
-/// Whether a receipt is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReceiptState {
-    /// COSE bytes.
-    Done(Vec<u8>),
-    /// The answer is not durable yet, or still being written.
-    Pending,
-    /// Never, or too long ago.
-    Unknown,
 }
 
 /// Why a request is not taken.
@@ -247,6 +227,7 @@ impl Service {
         let service = Self {
             entry: config.entry,
             tokenizer: config.tokenizer,
+            receipts: Receipts::new(config.key.clone()),
             key: config.key,
             nonces: NonceSource::new(config.seed_key),
             seed_commitment: seed_key_commitment(&config.seed_key),
@@ -260,7 +241,6 @@ impl Service {
             slots: Arc::new(Semaphore::new(config.in_flight_max)),
             in_flight_max: config.in_flight_max,
             audit,
-            receipts: Mutex::new(Receipts::default()),
             recent: Mutex::new(RecentVerdicts::default()),
             retries: Retries::new(),
             next_tag: AtomicU64::new(0),
@@ -363,12 +343,7 @@ impl Service {
 
     /// A receipt, if its answer is durable.
     pub fn receipt(&self, tag: u64) -> ReceiptState {
-        let receipts = lock(&self.receipts);
-        match receipts.done.get(&tag) {
-            Some(bytes) => ReceiptState::Done(bytes.clone()),
-            None if receipts.pending.contains(&tag) => ReceiptState::Pending,
-            None => ReceiptState::Unknown,
-        }
+        self.receipts.get(tag)
     }
 
     /// Milliseconds since the start.
@@ -433,9 +408,10 @@ impl Service {
         let (reply, replies) = mpsc::unbounded_channel();
         place.send(Command::Ask { tag, asked, message, reply });
         retry.iter().for_each(|retry| retry.asked(nonce));
-        lock(&self.receipts).pending.insert(tag);
+        self.receipts.expect(tag);
         let (sink, body) = Sink::of(wanted.stream);
-        let session = Session {
+        // On the heap at once: it is long, and a task moves what it runs.
+        let session = Box::new(Session {
             service: Arc::clone(self),
             tag,
             nonce,
@@ -457,7 +433,7 @@ impl Service {
             account: Account::new(),
             reserved,
             _slot: slot,
-        };
+        });
         tokio::spawn(session.run(replies));
         Ok(Started { tag, body })
     }
@@ -478,37 +454,37 @@ impl Sink {
 
 impl Service {
     /// The end of an answer. False if it is not recorded.
-    async fn finish_record(self: &Arc<Self>, answered: Answered, receipt: Receipt) -> bool {
-        let (tag, claim) = (answered.tag, answered.claim.clone());
-        let (durable, job) = match self.write_answer(answered).await {
+    async fn finish_record(
+        self: &Arc<Self>,
+        answered: Answered,
+        claim: Vec<u8>,
+        digest: ClaimDigest,
+        receipt: Receipt,
+    ) -> bool {
+        let tag = answered.tag;
+        let has_tokens = !answered.claim.fingerprints.is_empty();
+        let (durable, is_picked) = match self.write_answer(answered, &claim, digest).await {
             Ok(written) => written,
             Err(error) => {
                 tracing::error!(tag, %error, "an answer could not be recorded: no receipt, no more requests");
-                lock(&self.receipts).pending.remove(&tag);
+                self.receipts.forget(tag);
                 return false;
             }
         };
         self.counters.answers.fetch_add(1, Ordering::Relaxed);
         // In this order: what waits for an outcome is counted before it can have one.
-        self.settle_egress(tag, job.is_some());
-        self.keep(tag, &claim, job);
-        let receipt = Receipt {
+        self.settle_egress(tag, is_picked);
+        if is_picked {
+            self.keep_pick(tag, claim);
+        } else if has_tokens {
+            self.offer(tag, claim);
+        }
+        self.receipts.issue(Receipt {
             chain: durable.chain,
             sequence: durable.sequence,
             issued_unix_ms: unix_ms(),
             ..receipt
-        };
-        let mut receipts = lock(&self.receipts);
-        receipts.pending.remove(&tag);
-        match receipt.sign(&self.key) {
-            Ok(bytes) => {
-                receipts.done.insert(tag, bytes);
-                if receipts.done.len() > RECEIPTS_MAX {
-                    receipts.done.pop_first();
-                }
-            }
-            Err(error) => tracing::error!(tag, %error, "no receipt"),
-        }
+        });
         true
     }
 }

@@ -27,6 +27,10 @@ use crate::commands::{Arguments, LogFormat, Shell};
 use crate::home::Home;
 use crate::output::Terminal;
 
+/// A gateway makes and drops much that is small on several threads, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the log shows, in the syntax of `tracing_subscriber::EnvFilter`; warnings if unset, with JSON more.
 const LOG_VARIABLE: &str = "MAXWELL_LOG";
 

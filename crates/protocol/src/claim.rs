@@ -32,6 +32,10 @@ pub const MAX_OUTPUT_BYTES: u32 = 16 << 20;
 /// fingerprints and 16 MiB of output, plus less than 1 KiB of everything else. One with log-probabilities has fewer
 /// outputs, and less than 2 MiB of them.
 pub const MAX_CLAIM_BYTES: usize = 48 << 20;
+/// Most bytes of an encoded token id, and of a fingerprint; about those of all fields whose length is fixed.
+const ID_BYTES_MOST: usize = 5;
+const FINGERPRINT_BYTES: usize = 19;
+const HEAD_BYTES: usize = 512;
 /// Domain of the claim's digest (BLAKE3 `derive_key` context).
 pub const DIGEST_CONTEXT: &str = "maxwell 2026-11 claim digest v1";
 
@@ -164,6 +168,7 @@ impl Claim {
     /// The canonical bytes. They decode again if and only if [`Claim::check_shape`] holds.
     pub fn encode(&self) -> Vec<u8> {
         let mut encoder = Encoder::after_prefix(MAGIC);
+        encoder.reserve(self.length_estimate());
         let more = if self.trace.is_some() { 2 } else { u64::from(self.logprobs.is_some()) };
         let fields = FIELDS.saturating_add(more);
         encoder.structure(STRUCTURE_TAG, self.version, fields);
@@ -194,6 +199,16 @@ impl Claim {
             encoder.bytes(trace.as_bytes());
         }
         encoder.into_bytes()
+    }
+
+    /// About how long the bytes are without log-probabilities: an estimate costs less than buffers that grow.
+    fn length_estimate(&self) -> usize {
+        let ids = self.prompt_ids.len().saturating_add(self.output_ids.len());
+        let fingerprints = self.fingerprints.len().saturating_mul(FINGERPRINT_BYTES);
+        ids.saturating_mul(ID_BYTES_MOST)
+            .saturating_add(fingerprints)
+            .saturating_add(self.output_bytes.len())
+            .saturating_add(HEAD_BYTES)
     }
 
     /// Reads a claim; the inverse of [`Claim::encode`] on exactly the bytes that it can give.
@@ -278,7 +293,12 @@ impl Claim {
 
     /// Digest of the canonical bytes: BLAKE3 `derive_key` in [`DIGEST_CONTEXT`].
     pub fn digest(&self) -> ClaimDigest {
-        ClaimDigest::from_bytes(blake3::derive_key(DIGEST_CONTEXT, &self.encode()))
+        Self::digest_of(&self.encode())
+    }
+
+    /// [`Self::digest`] of the claim with these bytes.
+    pub fn digest_of(encoded: &[u8]) -> ClaimDigest {
+        ClaimDigest::from_bytes(blake3::derive_key(DIGEST_CONTEXT, encoded))
     }
 }
 

@@ -54,6 +54,11 @@ impl Encoder {
         Self { bytes: prefix.to_vec() }
     }
 
+    /// Makes room for so many more bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
     /// Ends the message and gives its bytes.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes

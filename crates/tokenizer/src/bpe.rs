@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::byte_symbols::SYMBOLS;
 use crate::merge::{Merger, NO_TOKEN, Piece, Union};
 use crate::{Error, TokenType, TokenizerSpec};
@@ -12,7 +14,8 @@ use crate::{Error, TokenType, TokenizerSpec};
 #[derive(Debug)]
 pub(crate) struct Bpe {
     byte_tokens: [u32; 256],
-    unions: HashMap<(u32, u32), Union>,
+    /// Looked at for every pair of every text, and all keys are from the vocabulary: no need to resist chosen ones.
+    unions: HashMap<(u32, u32), Union, RandomState>,
     /// Whole words that are tokens; empty unless they win over the merges.
     words: HashMap<Vec<u8>, u32>,
 }
@@ -27,7 +30,7 @@ impl Bpe {
             .collect();
         let byte_tokens = SYMBOLS
             .map(|symbol| ids.get(symbol.encode_utf8(&mut [0; 4]).as_bytes()).copied().unwrap_or(NO_TOKEN));
-        let mut unions = HashMap::with_capacity(spec.merges.len());
+        let mut unions = HashMap::with_capacity_and_hasher(spec.merges.len(), RandomState::default());
         for (index, merge) in spec.merges.iter().enumerate() {
             // A part is never empty, so the space at the very start would belong to the left part.
             let space =

@@ -2,6 +2,7 @@
 //! different from picks before they are replayed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use protocol::Claim;
 use protocol::fingerprint::{GOLDILOCKS_PRIME, LogitFingerprint};
@@ -34,9 +35,8 @@ enum Job {
 #[derive(Debug)]
 struct Spare {
     tag: u64,
-    right: Vec<u8>,
-    /// The same with one wrong fingerprint.
-    wrong: Vec<u8>,
+    /// The bytes of its claim.
+    claim: Arc<[u8]>,
     is_used: bool,
 }
 
@@ -74,8 +74,8 @@ fn draw(key: &[u8; 32], what: &str, number: u64) -> u64 {
 
 /// The claim with one fingerprint replaced: right in everything that can be looked at without a replay. `None` if it
 /// has none.
-fn with_wrong_fingerprint(claim: &Claim, key: &[u8; 32], number: u64) -> Option<Claim> {
-    let mut wrong = claim.clone();
+fn with_wrong_fingerprint(claim: &[u8], key: &[u8; 32], number: u64) -> Option<Vec<u8>> {
+    let mut wrong = Claim::decode(claim).ok()?;
     let count = u64::try_from(wrong.fingerprints.len()).ok()?;
     let position = draw(key, "position", number).checked_rem(count)?;
     let place = wrong.fingerprints.get_mut(usize::try_from(position).ok()?)?;
@@ -83,7 +83,7 @@ fn with_wrong_fingerprint(claim: &Claim, key: &[u8; 32], number: u64) -> Option<
     let drawn = LogitFingerprint::new(element("c0"), element("c1")).ok()?;
     // Equal with a probability of 2^-128.
     (drawn != *place).then(|| *place = drawn)?;
-    Some(wrong)
+    Some(wrong.encode())
 }
 
 impl Seat {
@@ -119,13 +119,11 @@ impl Seat {
     }
 
     /// Keeps an answer for examinations; the oldest makes room.
-    pub(super) fn offer(&mut self, tag: u64, claim: &Claim, policy: &PanelPolicy) {
-        let number = tag ^ (u64::try_from(self.number).unwrap_or(u64::MAX) << 60);
-        let Some(wrong) = with_wrong_fingerprint(claim, &policy.key, number) else { return };
+    pub(super) fn offer(&mut self, tag: u64, claim: Arc<[u8]>) {
         if self.spares.len() >= SPARES_MAX {
             self.spares.pop_front();
         }
-        self.spares.push_back(Spare { tag, right: claim.encode(), wrong: wrong.encode(), is_used: false });
+        self.spares.push_back(Spare { tag, claim, is_used: false });
     }
 
     /// A pick that it has to judge.
@@ -156,7 +154,7 @@ impl Seat {
         // One coin per job that is given out, so that asking again does not toss it again.
         let is_canary = coin(&policy.key, &format!("canary {}", self.number), self.given) < policy.canary_ppb;
         if is_canary && (is_paced || self.spool.has_free(now_ms)) {
-            self.add_canary(now_ms);
+            self.add_canary(now_ms, &policy.key);
         }
         if is_paced && !self.spool.has_free(now_ms) {
             self.add_dummy(now_ms);
@@ -168,13 +166,16 @@ impl Seat {
     }
 
     /// A canary comes from an answer that it has not seen.
-    fn add_canary(&mut self, now_ms: u64) {
+    fn add_canary(&mut self, now_ms: u64, key: &[u8; 32]) {
         let jobs = &self.jobs;
         let unseen = |spare: &&mut Spare| !spare.is_used && !jobs.contains_key(&spare.tag);
         let Some(spare) = self.spares.iter_mut().find(unseen) else { return };
         spare.is_used = true;
-        let (tag, claim) = (spare.tag, spare.wrong.clone());
-        self.enqueue(tag, claim, now_ms, Job::Canary);
+        let tag = spare.tag;
+        let number = tag ^ (u64::try_from(self.number).unwrap_or(u64::MAX) << 60);
+        if let Some(wrong) = with_wrong_fingerprint(&spare.claim, key, number) {
+            self.enqueue(tag, wrong, now_ms, Job::Canary);
+        }
     }
 
     /// A dummy comes from one that is of no more use for a canary, if there is one.
@@ -184,7 +185,7 @@ impl Seat {
         let Some(place) = used.or_else(|| self.spares.iter().position(free)) else { return };
         let Some(mut spare) = self.spares.remove(place) else { return };
         spare.is_used = true;
-        let (tag, claim) = (spare.tag, spare.right.clone());
+        let (tag, claim) = (spare.tag, spare.claim.to_vec());
         // The next dummy is another one.
         self.spares.push_back(spare);
         self.enqueue(tag, claim.clone(), now_ms, Job::Dummy(claim));

@@ -2,6 +2,8 @@
 
 use protocol::{FinishReason, LogitFingerprint};
 
+use protocol::Claim;
+
 use super::*;
 use crate::record::test_claim;
 
@@ -154,7 +156,7 @@ fn honest(bytes: &[u8]) -> Outcome {
 fn examine(panel: &mut Panel, picks: u64, says: impl Fn(&[u8]) -> Outcome) -> (Vec<Warning>, Vec<Outcome>) {
     let (mut warnings, mut outcomes) = (Vec::new(), Vec::new());
     for number in 0..picks {
-        panel.offer(2 * number, &claim(2 * number));
+        panel.offer(2 * number, claim(2 * number).encode());
         panel.add(2 * number + 1, claim(2 * number + 1).encode(), 0).unwrap();
         while let Some((tag, bytes)) = panel.lease(0, 0) {
             let ruling = panel.judge(0, tag, &says(&bytes));
@@ -192,7 +194,7 @@ fn a_lazy_recomputer_is_caught_by_canaries_and_an_honest_one_is_not() {
 #[test]
 fn a_canary_differs_in_one_fingerprint_only() {
     let mut panel = Panel::new(PanelPolicy { canary_ppb: PPB, ..policy(&["a"]) });
-    panel.offer(2, &claim(2));
+    panel.offer(2, claim(2).encode());
     panel.add(7, claim(7).encode(), 0).unwrap();
     let (tag, bytes) = panel.lease(0, 0).unwrap();
     assert_eq!(tag, 2);
@@ -219,7 +221,7 @@ fn who_lost_its_voice_is_replaced() {
     let mut panel = Panel::new(PanelPolicy { canary_ppb: PPB, ..policy(&["a", "b"]) });
     panel.add(7, claim(7).encode(), 0).unwrap();
     assert_eq!(panel.judge(0, 7, &fail()).decided, []);
-    panel.offer(2, &claim(2));
+    panel.offer(2, claim(2).encode());
     panel.add(9, claim(9).encode(), 0).unwrap();
     assert_eq!(panel.lease(0, 0).unwrap().0, 2);
     let ruling = panel.judge(0, 2, &PASS);
@@ -243,7 +245,7 @@ fn seen(picked: impl Fn(u64) -> bool, says: impl Fn(&[u8]) -> Outcome) -> Vec<(u
             if picked(number) {
                 panel.add(number, claim(number).encode(), now_ms).unwrap();
             } else {
-                panel.offer(number, &claim(number));
+                panel.offer(number, claim(number).encode());
             }
         }
         // It asks in every millisecond.
@@ -277,7 +279,7 @@ fn slots_look_the_same_with_picks_and_without() {
 fn a_dummy_that_is_wrong_is_a_cheat_found() {
     let paced = PanelPolicy { slot_ms: 100, ..policy(&["a", "b"]) };
     let mut panel = Panel::new(paced);
-    panel.offer(4, &claim(4));
+    panel.offer(4, claim(4).encode());
     let (tag, _) = panel.lease(0, 0).unwrap();
     assert_eq!(tag, 4);
     // One voice is not enough here either; the case is no pick.
@@ -287,7 +289,7 @@ fn a_dummy_that_is_wrong_is_a_cheat_found() {
     assert_eq!(panel.judge(1, 4, &fail()).decided, [Decided { tag: 4, outcome: fail(), is_pick: false }]);
     assert!(panel.close(4) && !panel.has_open_fail());
     // The near miss: a right one leaves nothing behind.
-    panel.offer(6, &claim(6));
+    panel.offer(6, claim(6).encode());
     let (tag, _) = panel.lease(1, 100).unwrap();
     assert_eq!(panel.judge(1, tag, &PASS), Ruling::default());
 }

@@ -271,16 +271,19 @@ impl Service {
         self.audit.governor_changed.notify_waiters();
     }
 
-    /// A recorded answer: a pick, whose job is given, becomes a case; another one may serve to examine recomputers.
-    pub(super) fn keep(&self, tag: u64, claim: &Claim, job: Option<Vec<u8>>) {
+    /// A recorded answer that was picked becomes a case.
+    pub(super) fn keep_pick(&self, tag: u64, claim: Vec<u8>) {
+        self.counters.sampled.fetch_add(1, Ordering::Relaxed);
+        // `ask` keeps room for every answer that is being written.
+        if let Err(full) = lock(&self.audit.panel).add(tag, claim, self.now_ms()) {
+            tracing::error!(tag, %full, "a sampled answer waits in the log only");
+        }
+    }
+
+    /// A recorded answer that was not picked may serve to examine recomputers.
+    pub(super) fn offer(&self, tag: u64, claim: Vec<u8>) {
         let mut panel = lock(&self.audit.panel);
-        if let Some(job) = job {
-            self.counters.sampled.fetch_add(1, Ordering::Relaxed);
-            // `ask` keeps room for every answer that is being written.
-            if let Err(full) = panel.add(tag, job, self.now_ms()) {
-                tracing::error!(tag, %full, "a sampled answer waits in the log only");
-            }
-        } else if panel.wants_offers() {
+        if panel.wants_offers() {
             panel.offer(tag, claim);
         }
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use protocol::ClaimDigest;
 use protocol::checkpoint::{ModelFloor, SignedReason};
 use protocol::epoch::InclusionProof;
 use protocol::keys::VerifyingKey;
@@ -14,7 +15,7 @@ use crate::entropy::EntropyError;
 use crate::epochs::{BeaconRefused, BeaconTaken, ClosedEpoch, EPOCHS_KEPT, EpochBook, OpenEpoch};
 use crate::history::History;
 use crate::log::{Durable, LogError};
-use crate::record::{Answered, Record, Started};
+use crate::record::{ANSWERED_KIND, Answered, Record, Started};
 use crate::sampling::{RateTooLow, audit_key_commitment};
 use crate::store::{Promise, Ticket};
 
@@ -82,8 +83,7 @@ struct Placed {
     promise: Promise,
     /// If it was the last one of its epoch.
     ending: Option<Ending>,
-    /// Its claim, if it is picked.
-    job: Option<Vec<u8>>,
+    is_picked: bool,
 }
 
 impl Service {
@@ -139,24 +139,30 @@ impl Service {
     }
 
     /// Gives an answer its place in the log and in its epoch, decides whether it is picked, and waits until that is
-    /// durable. Gives its claim if it is picked.
+    /// durable. Says whether it is picked. `claim` are the bytes of its claim, and `digest` is theirs.
     pub(super) async fn write_answer(
         self: &Arc<Self>,
         answered: Answered,
-    ) -> Result<(Durable, Option<Vec<u8>>), EpochError> {
-        let Placed { promise, ending, job } = self.place_answer(answered)?;
+        claim: &[u8],
+        digest: ClaimDigest,
+    ) -> Result<(Durable, bool), EpochError> {
+        let Placed { promise, ending, is_picked } = self.place_answer(answered, claim, digest)?;
         let durable = self.log.durable(promise).await?;
         if let Some(ending) = ending {
             let service = Arc::clone(self);
             let revealed = tokio::task::spawn_blocking(move || service.reveal(ending));
             revealed.await.map_err(|_| EpochError::Ended)??;
         }
-        Ok((durable, job))
+        Ok((durable, is_picked))
     }
 
     /// The first half, which waits for nobody.
-    fn place_answer(&self, answered: Answered) -> Result<Placed, EpochError> {
-        let mut answered = Box::new(answered);
+    fn place_answer(
+        &self,
+        mut answered: Answered,
+        claim: &[u8],
+        digest: ClaimDigest,
+    ) -> Result<Placed, EpochError> {
         loop {
             let open = |book: &EpochBook| {
                 let open = book.open().ok_or(EpochError::Ended)?;
@@ -164,29 +170,25 @@ impl Service {
             };
             let (samplers, models) = open(&lock(&self.epochs))?;
             answered.picked = false;
-            let Some(leaf) = answered.leaf(&models) else {
+            let Some(leaf) = answered.leaf_of(digest, &models) else {
                 return Err(SignedReason::Payload(protocol::Error::ModelOrder).into());
             };
             // The record is long, so it is written while others may go on.
             answered.picked = samplers.picks(&leaf);
             let leaf = protocol::checkpoint::Leaf { picked: answered.picked, ..leaf };
-            let record = Record::Answered(answered);
-            let (kind, content) = (record.kind(), record.encode());
-            let Record::Answered(same) = record else { return Err(EpochError::Ended) };
-            answered = same;
+            let content = answered.encode_around(claim);
             let mut book = lock(&self.epochs);
             let open = book.open_mut().ok_or(EpochError::Ended)?;
             if open.terms().epoch != samplers.epoch {
                 // The epoch ended in between: another key decides.
                 continue;
             }
-            let promise = self.log.append_encoded(kind, content)?;
+            let promise = self.log.append_encoded(ANSWERED_KIND, content)?;
             open.push(leaf, promise.sequence().as_u64());
             let is_full = open.size() >= self.epoch_settings.answers_max && open.failure().is_none();
             let ending = if is_full { self.roll(&mut book) } else { None };
             drop(book);
-            let job = answered.picked.then(|| answered.claim.encode());
-            return Ok(Placed { promise, ending, job });
+            return Ok(Placed { promise, ending, is_picked: answered.picked });
         }
     }
 

@@ -23,8 +23,8 @@ use crate::openai::{self, Answer, DONE, StopFilter, Usage, Wanted};
 use crate::record::{Answered, Dropped, Record};
 use crate::server_link::{Command, Reply};
 
+use super::Service;
 use super::account::{Account, Ending};
-use super::{Service, lock};
 
 /// A client that takes nothing for so long is taken to have left.
 const CLIENT_IDLE: Duration = Duration::from_secs(60);
@@ -77,9 +77,12 @@ enum End {
 }
 
 impl Session {
-    pub(super) async fn run(mut self, replies: mpsc::UnboundedReceiver<Reply>) {
+    pub(super) async fn run(mut self: Box<Self>, replies: mpsc::UnboundedReceiver<Reply>) {
         let service = Arc::clone(&self.service);
-        let end = self.read(&service.tokenizer, replies).await;
+        let mut end = self.read(&service.tokenizer, replies).await;
+        if matches!(end, End::Finished(_) | End::Stopped) && !self.let_out_whole().await {
+            end = End::Left;
+        }
         self.settle(&end);
         let ending = self.ending(&service, &end);
         let unwanted = matches!(end, End::Stopped | End::Left);
@@ -115,7 +118,7 @@ impl Session {
             }
         } else {
             self.record_dropped(reason).await;
-            lock(&service.receipts).pending.remove(&self.tag);
+            service.receipts.forget(self.tag);
             service.settle_egress(self.tag, false);
         }
         let whole = matches!(self.sink, Sink::Whole(_)).then(|| {
@@ -250,12 +253,12 @@ impl Session {
         if text.is_empty() {
             return true;
         }
-        if !self.service.let_out(self.tag, text.len()).await {
-            return false;
-        }
         let shown = self.writer.shown(text);
         match self.sink {
             Sink::Stream(_) => {
+                if !self.service.let_out(self.tag, text.len()).await {
+                    return false;
+                }
                 let logprobs = self.logprobs_json(&shown);
                 let chunk = self.answer.chunk_with(Some(text), false, None, logprobs);
                 self.send(chunk).await
@@ -266,6 +269,11 @@ impl Session {
                 true
             }
         }
+    }
+
+    /// Waits until a whole answer's text may leave; false if it never may.
+    async fn let_out_whole(&self) -> bool {
+        matches!(self.sink, Sink::Stream(_)) || self.service.let_out(self.tag, self.text.len()).await
     }
 
     /// What clients see of them: nothing if they did not ask.
@@ -321,7 +329,8 @@ impl Session {
     async fn record(&mut self, finish: FinishReason, is_failed: bool) -> bool {
         let service = &self.service;
         let claim = self.claim(finish);
-        let digest = claim.digest();
+        let encoded = claim.encode();
+        let digest = Claim::digest_of(&encoded);
         let response = self.hasher.digest();
         let receipt = Receipt {
             version: RECEIPT_VERSION,
@@ -342,7 +351,7 @@ impl Session {
         };
         // Whether it is picked is decided when it gets its place in the log.
         let answered = Answered { tag: self.tag, picked: false, response: *response.as_bytes(), claim };
-        service.finish_record(answered, receipt).await
+        service.finish_record(answered, encoded, digest, receipt).await
     }
 
     /// Writes down that there is no answer, and waits until that is durable.

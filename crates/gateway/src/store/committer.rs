@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -14,6 +14,11 @@ use crate::store::log::Log;
 use crate::store::pending::Pending;
 use crate::store::segment::{ChainHash, Sequence};
 use crate::store::{Record, Store};
+
+/// So many records in one sync say that the store is busy: then the next sync waits for more, as long as this one took
+/// and at most so long. A sync costs the processor about as much as an answer or two, however much it holds.
+const BUSY_RECORDS: usize = 16;
+const GATHER_MAX: Duration = Duration::from_millis(4);
 
 /// A store whose pending records are committed by a thread. What is appended while one sync runs shares the next.
 ///
@@ -109,10 +114,13 @@ impl Committer {
         if queue.is_closing || queue.is_ended {
             return Err(StoreError::Closed);
         }
+        let is_first = queue.pending.is_empty();
         let sequence = queue.pending.push(kind, content)?;
         queue.watchers.extend(watcher.map(|watcher| (sequence, watcher)));
         drop(queue);
-        self.shared.work.notify_one();
+        if is_first {
+            self.shared.work.notify_one();
+        }
         Ok(sequence)
     }
 
@@ -234,18 +242,26 @@ impl Drop for Ended<'_> {
 /// The thread: writes whatever is pending until the committer closes or a write fails.
 fn commit_all(shared: &Shared, log: &Mutex<Log>) {
     let _ended = Ended(shared);
+    let mut gather = Duration::ZERO;
     loop {
         let mut queue = shared
             .work
             .wait_while(shared.queue(), |queue| queue.pending.is_empty() && !queue.is_closing)
             .unwrap_or_else(PoisonError::into_inner);
+        if !gather.is_zero() {
+            let gathered = shared.work.wait_timeout_while(queue, gather, |queue| !queue.is_closing);
+            queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
+        }
         let entries = queue.pending.take();
         drop(queue);
         if entries.is_empty() {
             return;
         }
         let mut log = lock(log);
+        let began = Instant::now();
         let written = log.write(&entries);
+        gather =
+            if entries.len() < BUSY_RECORDS { Duration::ZERO } else { began.elapsed().min(GATHER_MAX) };
         let mut queue = shared.queue();
         match written {
             Ok(durable) => {

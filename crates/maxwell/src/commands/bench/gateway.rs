@@ -32,7 +32,7 @@ const TURNS: usize = 10;
 /// Connections that are kept busy for the most requests per second.
 const BUSY_CONNECTIONS: usize = 256;
 /// Turns of every contestant there.
-const BUSY_TURNS: usize = 3;
+const BUSY_TURNS: usize = 5;
 /// The first rate of the search, and its steps.
 const FIRST_RATE: f64 = 250.0;
 const RATE_STEP: f64 = 1.25;

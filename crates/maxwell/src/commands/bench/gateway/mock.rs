@@ -78,17 +78,17 @@ pub(super) async fn serve_link(path: &Path, pace: Pace) -> anyhow::Result<()> {
                 digest: readback_digest(&weights, &key, &ranges).context("ranges outside")?,
             },
             ToServer::Generate { tag, prompt_ids, settings, .. } => {
-                let (sender, pace) = (sender.clone(), Arc::clone(&pace));
                 let id = prompt_ids.last().copied().unwrap_or_default();
+                let token = frame(&FromServer::Token { tag, id, fingerprint, logprobs: None }.encode());
+                let finish = FromServer::Finished { tag, finish: FinishReason::Length };
+                if pace.load(Ordering::Relaxed) == 0 {
+                    let mut all = token.repeat(settings.max_tokens as usize);
+                    all.extend(frame(&finish.encode()));
+                    sender.send(all).await.context("the gateway is gone")?;
+                    continue;
+                }
+                let (sender, pace) = (sender.clone(), Arc::clone(&pace));
                 tokio::spawn(async move {
-                    let token = frame(&FromServer::Token { tag, id, fingerprint, logprobs: None }.encode());
-                    let finish = FromServer::Finished { tag, finish: FinishReason::Length };
-                    if pace.load(Ordering::Relaxed) == 0 {
-                        let mut all = token.repeat(settings.max_tokens as usize);
-                        all.extend(frame(&finish.encode()));
-                        let _ = sender.send(all).await;
-                        return;
-                    }
                     for _ in 0..settings.max_tokens {
                         wait(&pace).await;
                         if sender.send(token.clone()).await.is_err() {
