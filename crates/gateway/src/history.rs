@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use protocol::checkpoint::{Beacon, EpochTerms, Leaf};
+use protocol::checkpoint::{Beacon, EpochTerms, Leaf, ModelFloor};
 use protocol::epoch::{EpochFile, Judgement};
 use protocol::lease::Outcome;
-use protocol::{KeyId, VerifyingKey};
+use protocol::{KeyId, ModelCommitment, VerifyingKey};
 
 use crate::record::{Record, Started};
-use crate::sampling::beacon_picks;
+use crate::sampling::{AuditPolicy, beacon_picks};
 
 /// An answer and where it is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,40 @@ pub struct History {
     pub strays: u64,
     /// Tags of requests without an answer.
     pub dropped: std::collections::BTreeSet<u64>,
-    /// Runs that passed requests through: their keys belong to no epoch.
-    pub pass_runs: std::collections::BTreeSet<u64>,
+    /// Runs that passed requests through, in order.
+    pub pass_runs: Vec<PassRun>,
+}
+
+/// A run that passed requests through, as far as the log has it. It has no tree: whoever holds the log can check it.
+#[derive(Clone, Debug)]
+pub struct PassRun {
+    /// Number of the record that began it.
+    pub began: u64,
+    /// Commitment to the key that picks.
+    pub commitment: [u8; 32],
+    /// How many it picks.
+    pub policy: AuditPolicy,
+    /// What passed, in order.
+    pub leaves: Vec<Leaf>,
+    /// The key that picked, once the run has ended in order.
+    pub audit_key: Option<[u8; 32]>,
+}
+
+impl PassRun {
+    /// The run as an epoch with one model, of which nothing is known.
+    pub(crate) fn terms(&self, gateway: KeyId) -> EpochTerms {
+        let model = ModelCommitment::from_bytes([0; 32]);
+        EpochTerms {
+            gateway,
+            epoch: self.began,
+            audit_key: self.commitment,
+            seed_key: [0; 32],
+            rate_ppb: self.policy.rate_ppb,
+            models: vec![ModelFloor { model, floor_ppb: self.policy.floor_ppb }],
+            beacon_party: None,
+            previous: None,
+        }
+    }
 }
 
 impl PastEpoch {
@@ -119,14 +151,21 @@ impl History {
             Record::Judged { tag, outcome } => {
                 self.judged.entry(*tag).or_insert_with(|| outcome.clone());
             }
-            Record::Killed { .. } | Record::Passed(_) => {}
+            Record::Killed { .. } => {}
+            Record::Passed(passed) => match self.pass_runs.last_mut() {
+                Some(run) => run.leaves.push(passed.leaf()),
+                None => self.orphans.push(Treeless { tag: passed.tag, sequence, picked: passed.picked }),
+            },
             Record::Dropped(dropped) => {
                 self.dropped.insert(dropped.tag);
             }
-            Record::PassBegan { .. } => {
-                self.pass_runs.insert(sequence);
-            }
-            Record::Revealed { epoch, .. } if self.pass_runs.contains(epoch) => {}
+            Record::PassBegan { audit_key, rate_ppb, floor_ppb, .. } => self.pass_runs.push(PassRun {
+                began: sequence,
+                commitment: *audit_key,
+                policy: AuditPolicy { rate_ppb: *rate_ppb, floor_ppb: *floor_ppb },
+                leaves: Vec::new(),
+                audit_key: None,
+            }),
             Record::Checkpoint { signed } => match self.epochs.last_mut() {
                 Some(epoch) if epoch.checkpoint.is_none() => epoch.checkpoint = Some(signed.clone()),
                 _ => self.strays += 1,
@@ -136,7 +175,10 @@ impl History {
                     epoch.is_revealed_early = epoch.checkpoint.is_none();
                     epoch.audit_key = Some(*audit_key);
                 }
-                None => self.strays += 1,
+                None => match self.pass_runs.iter_mut().rfind(|run| run.began == *epoch) {
+                    Some(run) if run.audit_key.is_none() => run.audit_key = Some(*audit_key),
+                    Some(_) | None => self.strays += 1,
+                },
             },
             Record::Beacon { epoch, signed } => match self.epoch_mut(*epoch) {
                 Some(epoch) if epoch.beacon.is_none() => epoch.beacon = Some(signed.clone()),
@@ -153,7 +195,12 @@ impl History {
     pub fn ended(&self) -> std::collections::BTreeSet<u64> {
         let treeless = self.orphans.iter().chain(self.epochs.iter().flat_map(|epoch| &epoch.strangers));
         let answered = self.epochs.iter().flat_map(|epoch| &epoch.entries).map(|entry| entry.leaf.tag);
-        answered.chain(treeless.map(|answer| answer.tag)).chain(self.dropped.iter().copied()).collect()
+        let passed = self.pass_runs.iter().flat_map(|run| &run.leaves).map(|leaf| leaf.tag);
+        answered
+            .chain(passed)
+            .chain(treeless.map(|answer| answer.tag))
+            .chain(self.dropped.iter().copied())
+            .collect()
     }
 
     /// Tags and record numbers of what has to be recomputed and was not yet.
@@ -188,11 +235,12 @@ impl History {
 
     /// Outcomes of an epoch's answers, in the order of the tree.
     pub fn judged_in(&self, epoch: &PastEpoch) -> Vec<(u64, Judgement)> {
-        let judged = |entry: &Entry| {
-            let outcome = self.judged.get(&entry.leaf.tag)?;
-            Some((entry.leaf.tag, judgement(outcome)))
-        };
-        epoch.entries.iter().filter_map(judged).collect()
+        self.judged_of(epoch.entries.iter().map(|entry| entry.leaf.tag))
+    }
+
+    /// Outcomes of these answers.
+    pub(crate) fn judged_of(&self, tags: impl Iterator<Item = u64>) -> Vec<(u64, Judgement)> {
+        tags.filter_map(|tag| Some((tag, judgement(self.judged.get(&tag)?)))).collect()
     }
 
     /// Who draws the beacon of an epoch.

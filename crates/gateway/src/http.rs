@@ -155,12 +155,7 @@ impl From<Refused> for Refusal {
 
 impl From<KeyRefused> for Refusal {
     fn from(refused: KeyRefused) -> Self {
-        let (status, retry_after_s) = match refused {
-            KeyRefused::Form => (StatusCode::BAD_REQUEST, None),
-            KeyRefused::OtherRequest => (StatusCode::UNPROCESSABLE_ENTITY, None),
-            KeyRefused::Running => (StatusCode::CONFLICT, Some(1)),
-            KeyRefused::TooLong { .. } => (StatusCode::CONFLICT, None),
-        };
+        let (status, retry_after_s) = refused.status();
         let refusal = Self::new(Rejected::BadRequest, status, refused.to_string());
         Self { param: Some(IDEMPOTENCY_HEADER), retry_after_s, ..refusal }
     }
@@ -247,7 +242,7 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, app.access.timeouts(), app.access.body_room()).await?;
     let key = head.headers.get(IDEMPOTENCY_HEADER).map(HeaderValue::as_bytes);
-    let begun = key.map(|key| app.service.retries().begin(client, key, u8::from(chat), &body));
+    let begun = key.map(|key| app.service.retries().begin(client, key, &[u8::from(chat)], &body));
     let keyed = match begun.transpose()? {
         Some(Retry::Again(kept)) => return Ok(Started { tag: kept.tag, body: Body::Again(kept) }),
         Some(Retry::Ask(ticket, nonce)) => Some(Keyed { ticket, nonce }),
@@ -421,6 +416,6 @@ async fn status(State(app): State<App>) -> axum::Json<Value> {
 }
 
 async fn metrics(State(app): State<App>) -> Response {
-    let text = metrics::text(&app.service);
+    let text = metrics::of_service(&app.service);
     ([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))], text).into_response()
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
 use protocol::Nonce;
 
 use crate::access::Client;
@@ -45,6 +46,8 @@ pub struct Kept {
     pub is_stream: bool,
     /// All of its bytes.
     pub bytes: Bytes,
+    /// The head of an answer that was passed through; none of the gateway's own.
+    pub headers: HeaderMap,
 }
 
 /// Why a request with a key is not taken.
@@ -69,6 +72,26 @@ pub enum KeyRefused {
         /// Its tag.
         tag: u64,
     },
+}
+
+impl Kept {
+    /// What it takes of the room for answers.
+    fn size(&self) -> usize {
+        let lines = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        lines.fold(self.bytes.len(), usize::saturating_add)
+    }
+}
+
+impl KeyRefused {
+    /// The status, and after how many seconds to try again, if that helps.
+    pub(crate) const fn status(self) -> (StatusCode, Option<u64>) {
+        match self {
+            Self::Form => (StatusCode::BAD_REQUEST, None),
+            Self::OtherRequest => (StatusCode::UNPROCESSABLE_ENTITY, None),
+            Self::Running => (StatusCode::CONFLICT, Some(1)),
+            Self::TooLong { .. } => (StatusCode::CONFLICT, None),
+        }
+    }
 }
 
 /// What becomes of a request with a key.
@@ -144,11 +167,11 @@ impl RetryTable {
     /// The answer was given to its end.
     pub fn done(&mut self, name: &Name, kept: Kept) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        if kept.bytes.len() > ANSWER_BYTES_MAX {
+        if kept.size() > ANSWER_BYTES_MAX {
             entry.state = State::TooLong(kept.tag);
             return;
         }
-        self.bytes += kept.bytes.len();
+        self.bytes += kept.size();
         entry.state = State::Done(kept);
         while self.bytes > ANSWERS_BYTES_MAX && self.forget_oldest() {}
     }
@@ -176,7 +199,7 @@ impl RetryTable {
         if self.entries.get(&name).is_some_and(|entry| entry.since_ms == since_ms)
             && let Some(Entry { state: State::Done(kept), .. }) = self.entries.remove(&name)
         {
-            self.bytes = self.bytes.saturating_sub(kept.bytes.len());
+            self.bytes = self.bytes.saturating_sub(kept.size());
         }
         true
     }
@@ -219,7 +242,7 @@ impl Retries {
         self: &Arc<Self>,
         client: Client,
         key: &[u8],
-        route: u8,
+        route: &[u8],
         body: &[u8],
     ) -> Result<Retry, KeyRefused> {
         let is_visible = key.iter().all(|byte| (0x21..=0x7e).contains(byte));
@@ -227,7 +250,10 @@ impl Retries {
             return Err(KeyRefused::Form);
         }
         let name = (client, *blake3::hash(key).as_bytes());
-        let request = *blake3::Hasher::new().update(&[route]).update(body).finalize().as_bytes();
+        let length = (route.len() as u64).to_le_bytes();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&length).update(route).update(body);
+        let request = *hasher.finalize().as_bytes();
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         match self.lock().begin(name, request, now_ms)? {
             Begun::Ask(nonce) => {
@@ -258,9 +284,14 @@ impl RetryTicket {
     }
 
     /// They were all.
-    pub fn done(mut self, tag: u64, is_stream: bool) {
+    pub fn done(self, tag: u64, is_stream: bool) {
+        self.done_with(tag, is_stream, HeaderMap::new());
+    }
+
+    /// The same for an answer with a head of its own.
+    pub(crate) fn done_with(mut self, tag: u64, is_stream: bool, headers: HeaderMap) {
         let bytes = Bytes::from(std::mem::take(&mut self.kept));
-        self.retries.lock().done(&self.name, Kept { tag, is_stream, bytes });
+        self.retries.lock().done(&self.name, Kept { tag, is_stream, bytes, headers });
     }
 }
 

@@ -168,15 +168,17 @@ impl Metrics {
     }
 }
 
-/// The whole page.
-pub fn text(service: &Service) -> String {
+/// A name, its Prometheus type, and its value.
+pub(crate) type Number = (&'static str, &'static str, u64);
+
+/// The whole page of a gateway.
+pub fn of_service(service: &Service) -> String {
     let (counters, metrics) = (&service.counters, &service.metrics);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mode = service.mode();
     let (unverified_bytes, egress_rate) = service.egress();
     let killed = if let Mode::Killed(reason) = mode { Some(reason.code()) } else { None };
-    let mut out = String::new();
-    for (name, kind, value) in [
+    let numbers = [
         ("maxwell_requests_total", "counter", count(&counters.requests)),
         ("maxwell_answers_total", "counter", count(&counters.answers)),
         ("maxwell_sampled_total", "counter", count(&counters.sampled)),
@@ -192,7 +194,15 @@ pub fn text(service: &Service) -> String {
         ("maxwell_killed", "gauge", u64::from(killed.is_some())),
         ("maxwell_in_flight", "gauge", service.in_flight() as u64),
         ("maxwell_connections", "gauge", count(&metrics.connections)),
-    ] {
+    ];
+    text(&numbers, killed, metrics)
+}
+
+/// A page with these numbers and what every gateway has.
+pub(crate) fn text(numbers: &[Number], killed: Option<&str>, metrics: &Metrics) -> String {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let mut out = String::new();
+    for (name, kind, value) in numbers {
         line(&mut out, format_args!("# TYPE {name} {kind}\n{name} {value}"));
     }
     if let Some(reason) = killed {

@@ -184,19 +184,19 @@ impl Prompt {
     /// # Errors
     /// [`BadRequest`], with the field.
     pub fn encode(&self, tokenizer: &Tokenizer, context: u32) -> Result<Vec<u32>, BadRequest> {
+        let most = (context as usize).saturating_sub(1);
         let (field, ids) = match self {
-            Self::Chat(messages) => ("messages", tokenizer.encode_chat(messages, true)),
-            Self::Text(text) => ("prompt", tokenizer.encode(text, Special::AsText)),
+            Self::Chat(messages) => ("messages", tokenizer.encode_chat_within(messages, true, most)),
+            Self::Text(text) => ("prompt", tokenizer.encode_within(text, Special::AsText, most)),
         };
-        let ids = ids.map_err(|error| bad(field, error.to_string()))?;
-        let context = context as usize;
-        if ids.is_empty() || ids.len() >= context {
-            let (tokens, most) = (ids.len(), context.saturating_sub(1));
-            let message =
-                format!("the prompt has {tokens} tokens; the model's context of {context} holds 1 to {most}");
-            return Err(bad(field, message));
-        }
-        Ok(ids)
+        let count = match ids {
+            Ok(ids) if !ids.is_empty() => return Ok(ids),
+            Ok(_) => "no tokens",
+            Err(tokenizer::Error::TooManyTokens { .. }) => "more tokens than fit",
+            Err(error) => return Err(bad(field, error.to_string())),
+        };
+        let message = format!("the prompt has {count}; the model's context of {context} holds 1 to {most}");
+        Err(bad(field, message))
     }
 }
 
@@ -414,7 +414,8 @@ fn event(object: &Value) -> Vec<u8> {
 const OBJECT_BYTES: usize = 384;
 
 fn write_json(bytes: &mut Vec<u8>, object: &Value) {
-    serde_json::to_writer(bytes, object).expect("a value has no keys but strings, and memory takes all bytes");
+    serde_json::to_writer(bytes, object)
+        .expect("a value has no keys but strings, and memory takes all bytes");
 }
 
 /// An error as clients know it.

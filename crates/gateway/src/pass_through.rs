@@ -18,11 +18,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use protocol::lease::Outcome;
 use protocol::receipt::{
     FinishCode, RECEIPT_VERSION, Receipt, ReceiptMode, RequestTag, ResponseHasher, passed_request_digest,
 };
-use protocol::{ClaimDigest, ModelCommitment, RequestDigest, SigningKey};
-use serde_json::json;
+use protocol::{ModelCommitment, Nonce, RequestDigest, SigningKey};
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -30,25 +31,27 @@ use tokio::task::AbortHandle;
 use crate::access::{Access, Client, Reservation};
 use crate::body::{BodyError, HeldBody, read_body};
 use crate::http::RECEIPT_HEADER;
+use crate::idempotency::{
+    IDEMPOTENCY_HEADER, Kept, KeyRefused, REPLAYED_HEADER, Retries, Retry, RetryTicket,
+};
 use crate::limits::Refused;
 use crate::listen::Counted;
 use crate::log::{Log, LogError};
-use crate::metrics::{Metrics, Rejected};
+use crate::metrics::{self, Metrics, Number, Rejected};
 use crate::openai::error_json;
 use crate::receipts::{ReceiptState, Receipts};
-use crate::record::{Passed, Record};
+use crate::record::{BYTES_PER_TOKEN, Passed, Record};
 use crate::sampling::{AuditPolicy, AuditSampler, NonceSource};
-use crate::service::{REQUEST_TARGET, milliseconds, unix_ms};
+use crate::service::{Counters, REQUEST_TARGET, TAG_BITS, milliseconds, unix_ms};
 use crate::sse::EventWatch;
+use crate::store::Promise;
 
-/// Without a tokenizer, so many bytes count as one token of the limits and of the sampling.
-const BYTES_PER_TOKEN: u64 = 4;
 /// Pieces of an answer that wait for a slow client.
 const BODY_QUEUE: usize = 16;
 /// A client that takes nothing for so long is taken to have left.
 const CLIENT_IDLE: Duration = Duration::from_secs(60);
-/// Low bits of a tag: requests of one run.
-const TAG_BITS: u32 = 24;
+/// Why no answer has another verdict than Undecided.
+pub const NO_ENGINE: &str = "exact_engine";
 /// blake3 `derive_key` context of what stands in a receipt for the model: the upstream's address.
 const UPSTREAM_CONTEXT: &str = "maxwell 2026-11 pass-through upstream v1";
 /// Headers between two neighbours only (RFC 9110 section 7.6.1), and those that each side makes anew.
@@ -96,7 +99,9 @@ pub struct PassThrough {
     next_tag: AtomicU64,
     slots: Arc<Semaphore>,
     receipts: Receipts,
+    retries: Arc<Retries>,
     access: Arc<Access>,
+    counters: Counters,
     metrics: Metrics,
 }
 
@@ -111,7 +116,10 @@ struct Passage {
     tag: u64,
     request: RequestDigest,
     request_bytes: u64,
+    nonce: Nonce,
     client: Client,
+    /// If the request has a key. Dropped without an end, it says that the answer was cut off.
+    retry: Option<RetryTicket>,
     began: Instant,
     _slot: OwnedSemaphorePermit,
 }
@@ -150,7 +158,9 @@ impl PassThrough {
             next_tag: AtomicU64::new(began.sequence << TAG_BITS),
             slots: Arc::new(Semaphore::new(config.in_flight_max)),
             receipts: Receipts::new(config.key.clone()),
+            retries: Retries::new(),
             access,
+            counters: Counters::default(),
             metrics: Metrics::default(),
             config,
         }))
@@ -168,6 +178,36 @@ impl PassThrough {
         let record = Record::Revealed { epoch: self.began, audit_key: *self.sampler.key() };
         let promise = self.log.append_encoded(record.kind(), record.encode())?;
         self.log.durable(promise).await.map(drop)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.config.in_flight_max.saturating_sub(self.slots.available_permits())
+    }
+
+    /// What people look at.
+    fn status(&self) -> Value {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        json!({
+            "mode": "pass-through",
+            "upstream": self.config.upstream.to_string(),
+            "requests": count(&self.counters.requests),
+            "answers": count(&self.counters.answers),
+            "sampled": count(&self.counters.sampled),
+            "undecided": count(&self.counters.unverifiable),
+            "in_flight": self.in_flight(),
+        })
+    }
+
+    fn numbers(&self) -> [Number; 6] {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("maxwell_requests_total", "counter", count(&self.counters.requests)),
+            ("maxwell_answers_total", "counter", count(&self.counters.answers)),
+            ("maxwell_sampled_total", "counter", count(&self.counters.sampled)),
+            ("maxwell_recomputed_unverifiable_total", "counter", count(&self.counters.unverifiable)),
+            ("maxwell_in_flight", "gauge", self.in_flight() as u64),
+            ("maxwell_connections", "gauge", count(&self.metrics.connections)),
+        ]
     }
 
     fn refuse(&self, reason: Rejected, status: StatusCode, message: &str) -> Response {
@@ -189,6 +229,15 @@ impl PassThrough {
         let status = StatusCode::TOO_MANY_REQUESTS;
         let mut response = self.refuse(Rejected::RequestRate, status, &refused.to_string());
         response.headers_mut().insert(header::RETRY_AFTER, wait_ms.div_ceil(1000).into());
+        response
+    }
+
+    fn refuse_key(&self, refused: KeyRefused) -> Response {
+        let (status, retry_after_s) = refused.status();
+        let mut response = self.refuse(Rejected::BadRequest, status, &refused.to_string());
+        if let Some(seconds) = retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         response
     }
 
@@ -274,12 +323,14 @@ impl PassThrough {
     /// Takes the answer from the upstream to the client, and writes down what was delivered, whoever ended it.
     async fn carry(
         self: Arc<Self>,
-        passage: Passage,
+        mut passage: Passage,
         mut body: Incoming,
         task: AbortOnDrop,
-        watch: Option<EventWatch>,
+        head: Head,
         client: mpsc::Sender<io::Result<Bytes>>,
     ) {
+        let Head { watch, kept } = head;
+        let is_stream = watch.is_some();
         let mut delivered = Delivered { hasher: ResponseHasher::new(), bytes: 0, watch };
         let finish = loop {
             let frame = tokio::select! {
@@ -300,11 +351,18 @@ impl PassThrough {
             if let Some(watch) = &mut delivered.watch {
                 watch.push(&data);
             }
+            passage.retry.iter_mut().for_each(|retry| retry.keep(&data));
             place.send(Ok(data));
         };
         // Ends the upstream's work too, if it is still at it.
         drop((body, task));
         let is_recorded = self.record(&passage, delivered, finish).await;
+        if is_recorded
+            && finish == FinishCode::Delivered
+            && let (Some(retry), Some(headers)) = (passage.retry.take(), kept)
+        {
+            retry.done_with(passage.tag, is_stream, headers);
+        }
         if finish != FinishCode::Delivered || !is_recorded {
             // A cut answer must not look whole: the connection ends without its end.
             let _ = client.send(Err(io::Error::other("the answer was cut off"))).await;
@@ -333,13 +391,9 @@ impl PassThrough {
             finish = finish.code(),
             "passed through"
         );
-        // The coin is drawn over the record as it is without it.
-        let coin = blake3::hash(&Record::Passed(Box::new(passed.clone())).encode());
-        let bytes = passage.request_bytes.saturating_add(delivered.bytes);
-        passed.picked =
-            self.sampler.picks(&ClaimDigest::from_bytes(*coin.as_bytes()), bytes.div_ceil(BYTES_PER_TOKEN));
-        let record = Record::Passed(Box::new(passed));
-        let written = match self.log.append_encoded(record.kind(), record.encode()) {
+        let leaf = passed.leaf();
+        passed.picked = self.sampler.picks(&leaf.claim, leaf.cost_tokens);
+        let written = match self.write(passed) {
             Ok(promise) => self.log.durable(promise).await,
             Err(error) => Err(error),
         };
@@ -355,7 +409,7 @@ impl PassThrough {
         self.receipts.issue(Receipt {
             version: RECEIPT_VERSION,
             gateway: self.config.key.verifying_key().id(),
-            tag: RequestTag { counter: passage.tag, nonce: self.nonces.nonce(passage.tag) },
+            tag: RequestTag { counter: passage.tag, nonce: passage.nonce },
             model: ModelCommitment::from_bytes(upstream),
             template: None,
             request: passage.request,
@@ -372,6 +426,22 @@ impl PassThrough {
         true
     }
 
+    /// Gives what passed its place in the log, and if it is picked, right behind it the only verdict that there is.
+    fn write(&self, passed: Passed) -> Result<Promise, LogError> {
+        let (tag, is_picked) = (passed.tag, passed.picked);
+        let record = Record::Passed(Box::new(passed));
+        let promise = self.log.append_encoded(record.kind(), record.encode())?;
+        self.counters.answers.fetch_add(1, Ordering::Relaxed);
+        if is_picked {
+            let outcome = Outcome::Unverifiable { missing: NO_ENGINE.to_owned() };
+            let verdict = Record::Judged { tag, outcome };
+            self.log.append_encoded(verdict.kind(), verdict.encode())?;
+            self.counters.sampled.fetch_add(1, Ordering::Relaxed);
+            self.counters.unverifiable.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(promise)
+    }
+
     /// Takes an answer's tokens from its client's limit, down to nothing.
     fn charge(&self, client: Client, bytes: u64) {
         let Some(left) = self.access.remaining(client).tokens else { return };
@@ -380,6 +450,14 @@ impl PassThrough {
             taken.settle(most);
         }
     }
+}
+
+/// What has to be known of an answer's head until its end.
+struct Head {
+    /// Of a stream.
+    watch: Option<EventWatch>,
+    /// To be given again with the answer; of a success only.
+    kept: Option<HeaderMap>,
 }
 
 /// Ends a task with the one that waits for it.
@@ -416,8 +494,18 @@ pub fn router(pass: Arc<PassThrough>) -> Router {
     Router::new()
         .route("/v1/receipts/{tag}", get(receipt))
         .route("/health", get(|| async { axum::Json(json!({ "mode": "pass-through" })) }))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics_page))
         .fallback(pass_on)
         .with_state(pass)
+}
+
+async fn status(State(pass): State<Arc<PassThrough>>) -> axum::Json<Value> {
+    axum::Json(pass.status())
+}
+
+async fn metrics_page(State(pass): State<Arc<PassThrough>>) -> String {
+    metrics::text(&pass.numbers(), None, &pass.metrics)
 }
 
 async fn receipt(
@@ -453,6 +541,13 @@ async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Resp
         Ok(body) => body,
         Err(error) => return pass.refuse_body(error),
     };
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let (retry, before) = match begin(&pass, client, &head, path, &body) {
+        Ok(Some(Retry::Again(kept))) => return again(kept),
+        Ok(Some(Retry::Ask(ticket, nonce))) => (Some(ticket), nonce),
+        Ok(None) => (None, None),
+        Err(refused) => return pass.refuse_key(refused),
+    };
     let request_bytes = body.len() as u64;
     let reserved = match pass.access.reserve(client, tokens(request_bytes)) {
         Ok(reserved) => reserved,
@@ -465,15 +560,42 @@ async fn pass_on(State(pass): State<Arc<PassThrough>>, request: Request) -> Resp
         return pass.refuse(Rejected::Log, StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
     }
     let tag = pass.next_tag.fetch_add(1, Ordering::Relaxed);
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = passed_request_digest(head.method.as_str(), path, &body, &pass.nonces.nonce(tag));
-    let passage = Passage { tag, request, request_bytes, client, began: Instant::now(), _slot: slot };
+    let nonce = before.unwrap_or_else(|| pass.nonces.nonce(tag));
+    retry.iter().for_each(|retry| retry.asked(nonce));
+    pass.counters.requests.fetch_add(1, Ordering::Relaxed);
+    let request = passed_request_digest(head.method.as_str(), path, &body, &nonce);
+    let began = Instant::now();
+    let passage = Passage { tag, request, request_bytes, nonce, client, retry, began, _slot: slot };
     // In a task of its own, which a client that leaves does not end: its tag, too, ends in the log.
     let (answer, answered) = oneshot::channel();
     tokio::spawn(Arc::clone(&pass).exchange(passage, head, body, reserved, answer));
     answered.await.unwrap_or_else(|_| {
         pass.refuse(Rejected::Internal, StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost")
     })
+}
+
+/// What becomes of a request with an `Idempotency-Key`. A key in a form that is not ours is the upstream's business.
+fn begin(
+    pass: &PassThrough,
+    client: Client,
+    head: &request::Parts,
+    path: &str,
+    body: &[u8],
+) -> Result<Option<Retry>, KeyRefused> {
+    let Some(key) = head.headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
+    let route = format!("{} {path}", head.method);
+    match pass.retries.begin(client, key.as_bytes(), route.as_bytes(), body) {
+        Err(KeyRefused::Form) => Ok(None),
+        begun => begun.map(Some),
+    }
+}
+
+/// The bytes of an answer that was given before, with its receipt.
+fn again(kept: Kept) -> Response {
+    let mut response = Response::new(HttpBody::from(kept.bytes));
+    *response.headers_mut() = kept.headers;
+    response.headers_mut().insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
+    response
 }
 
 /// Begins the answer to the client; the rest follows by a task of its own.
@@ -493,10 +615,6 @@ fn deliver(
     let tag = passage.tag;
     pass.receipts.expect(tag);
     let (sender, mut pieces) = mpsc::channel(BODY_QUEUE);
-    tokio::spawn(pass.carry(passage, body, task, watch, sender));
-    let pieces = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
-    let mut response = Response::new(HttpBody::from_stream(pieces));
-    *response.status_mut() = status;
     let mut kept = end_to_end(&headers);
     // What speaks in the gateway's name is the gateway's.
     let own: Vec<HeaderName> =
@@ -507,6 +625,12 @@ fn deliver(
     if let Ok(value) = HeaderValue::from_str(&format!("{tag:016x}")) {
         kept.insert(RECEIPT_HEADER, value);
     }
+    let is_kept = passage.retry.is_some() && status == StatusCode::OK;
+    let head = Head { watch, kept: is_kept.then(|| kept.clone()) };
+    tokio::spawn(pass.carry(passage, body, task, head, sender));
+    let pieces = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
+    let mut response = Response::new(HttpBody::from_stream(pieces));
+    *response.status_mut() = status;
     *response.headers_mut() = kept;
     response
 }

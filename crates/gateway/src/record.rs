@@ -153,6 +153,24 @@ pub struct Answered {
     pub claim: Claim,
 }
 
+/// Without a tokenizer, so many bytes count as one token of limits and sampling.
+pub(crate) const BYTES_PER_TOKEN: u64 = 4;
+
+impl Passed {
+    /// What the coin is drawn over, and what it weighs: the record as it is while it is not picked.
+    pub(crate) fn leaf(&self) -> Leaf {
+        let record = Record::Passed(Box::new(Self { picked: false, ..self.clone() }));
+        let bytes = self.request_bytes.saturating_add(self.response_bytes);
+        Leaf {
+            tag: self.tag,
+            model: 0,
+            claim: ClaimDigest::from_bytes(*blake3::hash(&record.encode()).as_bytes()),
+            cost_tokens: bytes.div_ceil(BYTES_PER_TOKEN),
+            picked: self.picked,
+        }
+    }
+}
+
 impl Answered {
     /// The answer in its epoch's tree. `None` if the epoch does not have its model.
     pub fn leaf(&self, models: &[ModelFloor]) -> Option<Leaf> {

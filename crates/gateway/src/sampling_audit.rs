@@ -421,6 +421,24 @@ pub fn audit_log(history: &History, key: &VerifyingKey, is_whole: bool) -> LogRe
         }
         epochs.push(report);
     }
+    for run in &history.pass_runs {
+        let terms = run.terms(key.id());
+        let judged = history.judged_of(run.leaves.iter().map(|leaf| leaf.tag));
+        let decisions = Decisions {
+            leaves: &run.leaves,
+            terms: Some(&terms),
+            audit_key: run.audit_key.as_ref(),
+            beacon: None,
+            judged: &judged,
+        };
+        let mut report = decisions.check(Vec::new());
+        for leaf in &run.leaves {
+            if seen.insert(leaf.tag, run.began).is_some_and(|began| began != run.began) {
+                report.findings.push(AuditFinding::Twice { tag: leaf.tag });
+            }
+        }
+        epochs.push(report);
+    }
     let orphans: BTreeSet<u64> = history.orphans.iter().map(|answer| answer.tag).collect();
     let unknown = history.judged.keys().filter(|tag| !seen.contains_key(*tag) && !orphans.contains(*tag));
     if is_whole {

@@ -18,6 +18,8 @@ pub(crate) struct Bpe {
     unions: HashMap<(u32, u32), Union, RandomState>,
     /// Whole words that are tokens; empty unless they win over the merges.
     words: HashMap<Vec<u8>, u32>,
+    /// Bytes of the longest token, at least 1.
+    longest: usize,
 }
 
 impl Bpe {
@@ -48,9 +50,15 @@ impl Bpe {
                 return Err(Error::DuplicateMerge { index });
             }
         }
+        let longest = ids.keys().map(|name| symbols(name)).max().unwrap_or(1).max(1);
         let words = if ignore_merges { ids } else { HashMap::new() };
         let words = words.into_iter().map(|(name, id)| (name.to_vec(), id)).collect();
-        Ok(Self { byte_tokens, unions, words })
+        Ok(Self { byte_tokens, unions, words, longest })
+    }
+
+    /// No word of so many bytes has fewer tokens.
+    pub(crate) fn fewest_tokens(&self, bytes: usize) -> usize {
+        bytes.div_ceil(self.longest)
     }
 
     /// Appends the tokens of `word` to `ids`.
@@ -80,6 +88,11 @@ impl Bpe {
         let name: String = word.iter().map(|&byte| SYMBOLS[usize::from(byte)]).collect();
         self.words.get(name.as_bytes())
     }
+}
+
+/// How many symbols, and so bytes, a name has.
+fn symbols(name: &[u8]) -> usize {
+    String::from_utf8_lossy(name).chars().count()
 }
 
 /// Whether a name is written in byte symbols. That of a user-defined token is written as it is, which comes to

@@ -7,6 +7,7 @@ mod python;
 mod template;
 
 use crate::special::Found;
+use crate::tokenizer::check_count;
 use crate::{Error, MAX_TEXT_BYTES, Tokenizer};
 pub use guard::MAX_TAG_TOKENS;
 use origin::user_text;
@@ -60,6 +61,19 @@ impl Tokenizer {
         messages: &[ChatMessage],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, Error> {
+        self.encode_chat_within(messages, add_generation_prompt, usize::MAX)
+    }
+
+    /// [`Self::encode_chat`] of a conversation that may have at most so many tokens.
+    ///
+    /// # Errors
+    /// Those, and [`Error::TooManyTokens`].
+    pub fn encode_chat_within(
+        &self,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
+        most: usize,
+    ) -> Result<Vec<u32>, Error> {
         let rendered = self.apply_chat_template(messages, add_generation_prompt)?;
         let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
         let placeholders = origin::placeholders(&contents);
@@ -69,16 +83,17 @@ impl Tokenizer {
         let mut ids = Vec::new();
         match user_text(&rendered, &skeleton, &contents) {
             Some(user) => {
-                self.encode_into(&rendered, |found| self.is_allowed(&rendered, found, &user), &mut ids)?
+                let allow = |found| self.is_allowed(&rendered, found, &user);
+                self.encode_into(&rendered, allow, &mut ids, most)?;
             }
             None => {
                 self.check_whole(messages, &rendered, &skeleton)?;
-                self.encode_into(&rendered, |_| true, &mut ids)?;
+                self.encode_into(&rendered, |_| true, &mut ids, most)?;
             }
         }
         let bos = self.spec().bos.filter(|bos| self.spec().add_bos && ids.first() != Some(bos));
         ids.splice(0..0, bos);
-        Ok(ids)
+        check_count(ids, most)
     }
 
     fn render(

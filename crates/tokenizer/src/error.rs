@@ -123,6 +123,12 @@ pub enum Error {
         /// What the engine said.
         message: String,
     },
+    /// A text has more tokens than it may have.
+    #[error("the text has more than the {most} tokens that it may have")]
+    TooManyTokens {
+        /// Most tokens.
+        most: usize,
+    },
     /// A text is too long.
     #[error("the text has {bytes} bytes; {max} are allowed: send less")]
     TextSize {

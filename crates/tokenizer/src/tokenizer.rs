@@ -98,19 +98,29 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::TextSize`], [`Error::NoTokenForByte`], [`Error::Split`].
     pub fn encode(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {
-        let mut ids: Vec<u32> = self.spec.bos.filter(|_| self.spec.add_bos).into_iter().collect();
-        let allow = |found: Found| special == Special::Parse || self.special.is_user_defined(found.token);
-        self.encode_into(text, allow, &mut ids)?;
-        ids.extend(self.spec.eos.filter(|_| self.spec.add_eos));
-        Ok(ids)
+        self.encode_within(text, special, usize::MAX)
     }
 
-    /// Appends the tokens of `text` to `ids`; special tokens only where `allow` accepts them.
+    /// [`Self::encode`] of a text that may have at most so many tokens: one that is longer costs no more than them.
+    ///
+    /// # Errors
+    /// Those, and [`Error::TooManyTokens`].
+    pub fn encode_within(&self, text: &str, special: Special, most: usize) -> Result<Vec<u32>, Error> {
+        let mut ids: Vec<u32> = self.spec.bos.filter(|_| self.spec.add_bos).into_iter().collect();
+        let allow = |found: Found| special == Special::Parse || self.special.is_user_defined(found.token);
+        self.encode_into(text, allow, &mut ids, most)?;
+        ids.extend(self.spec.eos.filter(|_| self.spec.add_eos));
+        check_count(ids, most)
+    }
+
+    /// Appends the tokens of `text` to `ids`; special tokens only where `allow` accepts them. Ends soon after there are
+    /// more than `most`.
     pub(crate) fn encode_into(
         &self,
         text: &str,
         allow: impl Fn(Found) -> bool,
         ids: &mut Vec<u32>,
+        most: usize,
     ) -> Result<(), Error> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::TextSize { bytes: text.len(), max: MAX_TEXT_BYTES });
@@ -118,22 +128,34 @@ impl Tokenizer {
         let mut merger = Merger::default();
         let mut done = 0;
         while let Some(found) = self.special.next(text, done, &allow) {
-            self.encode_words(&text[done..found.start], &mut merger, ids)?;
+            self.encode_words(&text[done..found.start], &mut merger, ids, most)?;
             ids.push(found.token);
+            if ids.len() > most {
+                return Err(Error::TooManyTokens { most });
+            }
             done = found.end;
         }
-        self.encode_words(&text[done..], &mut merger, ids)
+        self.encode_words(&text[done..], &mut merger, ids, most)
     }
 
     /// Appends the tokens of a text that stands between special tokens.
-    fn encode_words(&self, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) -> Result<(), Error> {
+    fn encode_words(
+        &self,
+        text: &str,
+        merger: &mut Merger,
+        ids: &mut Vec<u32>,
+        most: usize,
+    ) -> Result<(), Error> {
         if text.is_empty() {
             return Ok(());
         }
         match &self.words {
-            Words::Bpe(splitter, bpe) => {
-                splitter.split(text, &mut |word| bpe.encode(word.as_bytes(), merger, ids))
-            }
+            Words::Bpe(splitter, bpe) => splitter.split(text, &mut |word| {
+                if ids.len().saturating_add(bpe.fewest_tokens(word.len())) > most {
+                    return Err(Error::TooManyTokens { most });
+                }
+                bpe.encode(word.as_bytes(), merger, ids)
+            }),
             Words::SentencePiece(pieces) => {
                 let prefix = if self.spec.add_space_prefix { " " } else { "" };
                 let escaped = [prefix, text].concat().replace(' ', SPACE.encode_utf8(&mut [0; 4]));
@@ -207,4 +229,9 @@ impl Tokenizer {
         let (name, _) = self.token(id?).ok()?;
         std::str::from_utf8(name).ok()
     }
+}
+
+/// The tokens, if they are not too many.
+pub(crate) fn check_count(ids: Vec<u32>, most: usize) -> Result<Vec<u32>, Error> {
+    if ids.len() > most { Err(Error::TooManyTokens { most }) } else { Ok(ids) }
 }

@@ -7,8 +7,8 @@ use protocol::{Claim, ModelCommitment};
 
 use super::*;
 use crate::epochs::OpenEpoch;
-use crate::record::{Answered, Dropped, Record, Started, test_claim};
-use crate::sampling::PPB;
+use crate::record::{Answered, Dropped, Passed, Record, Started, test_claim};
+use crate::sampling::{AuditPolicy, PPB};
 
 const KEY: [u8; 32] = [6; 32];
 const RATE: u64 = PPB / 4;
@@ -426,4 +426,95 @@ fn a_request_that_is_in_no_record_leaves_a_gap() {
     check(&written, true, 7);
     written.0.push(dropped(11));
     check(&written, false, 2);
+}
+
+/// A run that passed requests through, as its gateway writes it down.
+fn pass_run(count: u64) -> Vec<Record> {
+    let policy = AuditPolicy { rate_ppb: PPB / 2, floor_ppb: PPB / 2 };
+    let sampler = AuditSampler::new([9; 32], policy);
+    let mut records = vec![Record::PassBegan {
+        audit_key: sampler.commitment(),
+        rate_ppb: policy.rate_ppb,
+        floor_ppb: policy.floor_ppb,
+        upstream: "127.0.0.1:1".to_owned(),
+    }];
+    for tag in 0..count {
+        let mut passed = Passed {
+            tag,
+            picked: false,
+            request: [1; 32],
+            response: [2; 32],
+            request_bytes: tag,
+            response_bytes: 5,
+            finish: "delivered".to_owned(),
+            flaw: None,
+        };
+        let leaf = passed.leaf();
+        passed.picked = sampler.picks(&leaf.claim, leaf.cost_tokens);
+        let outcome = Outcome::Unverifiable { missing: "exact_engine".to_owned() };
+        let verdict = passed.picked.then_some(Record::Judged { tag, outcome });
+        records.push(Record::Passed(Box::new(passed)));
+        records.extend(verdict);
+    }
+    records.push(Record::Revealed { epoch: 0, audit_key: [9; 32] });
+    records
+}
+
+fn audit_passed(records: &[Record]) -> LogReport {
+    let mut history = History::new();
+    for (sequence, record) in (0..).zip(records) {
+        history.add(sequence, record);
+    }
+    audit_log(&history, &gateway().verifying_key(), true)
+}
+
+#[test]
+fn the_picks_of_what_passed_through_are_checked_too() {
+    let honest = pass_run(200);
+    let report = audit_passed(&honest);
+    assert_eq!((report.all_findings().count(), report.waiting, report.unaccounted), (0, 0, 0));
+    assert!(report.is_revealed && report.counts.answers == 200);
+    assert_eq!(report.counts.picked, report.counts.unverifiable);
+    assert!((60..140).contains(&report.counts.picked), "{}", report.counts.picked);
+    let findings = |records: &[Record]| -> Vec<AuditFinding> {
+        audit_passed(records).all_findings().map(|(_, finding)| finding.clone()).collect()
+    };
+    let first = |wanted: bool| {
+        honest
+            .iter()
+            .position(|record| matches!(record, Record::Passed(passed) if passed.picked == wanted))
+            .unwrap()
+    };
+    let flipped = |place: usize| {
+        let mut records = honest.clone();
+        let Record::Passed(passed) = &mut records[place] else { unreachable!() };
+        passed.picked = !passed.picked;
+        (passed.tag, records)
+    };
+    // A pick that is hidden has a verdict left over; hidden with it, it is found all the same.
+    let (tag, mut records) = flipped(first(true));
+    assert_eq!(findings(&records), [AuditFinding::Skipped { tag }, AuditFinding::NotPicked { tag }]);
+    records.remove(first(true) + 1);
+    assert_eq!(findings(&records), [AuditFinding::Skipped { tag }]);
+    let (tag, records) = flipped(first(false));
+    assert_eq!(findings(&records), [AuditFinding::Added { tag }]);
+    assert_eq!(audit_passed(&records).waiting, 1);
+    // Another key, none yet, one of no run, an answer twice, one that is left out.
+    let with_end = |end: Option<Record>| {
+        let mut records = honest.clone();
+        records.pop();
+        records.extend(end);
+        records
+    };
+    let key = |epoch, audit_key| Some(Record::Revealed { epoch, audit_key });
+    assert_eq!(findings(&with_end(key(0, [8; 32]))), [AuditFinding::WrongKey]);
+    assert_eq!(findings(&with_end(key(1, [9; 32]))), [AuditFinding::Strays { count: 1 }]);
+    let unrevealed = audit_passed(&with_end(None));
+    assert_eq!((unrevealed.all_findings().count(), unrevealed.is_revealed), (0, false));
+    let place = first(false);
+    let twice = [&honest[..place], &honest[place..=place], &honest[place..]].concat();
+    let Record::Passed(passed) = &honest[place] else { unreachable!() };
+    assert_eq!(findings(&twice), [AuditFinding::Twice { tag: passed.tag }]);
+    let missing = [&honest[..place], &honest[place + 1..]].concat();
+    assert_eq!(audit_passed(&missing).unaccounted, 1);
 }

@@ -260,8 +260,7 @@ fn commit_all(shared: &Shared, log: &Mutex<Log>) {
         let mut log = lock(log);
         let began = Instant::now();
         let written = log.write(&entries);
-        gather =
-            if entries.len() < BUSY_RECORDS { Duration::ZERO } else { began.elapsed().min(GATHER_MAX) };
+        gather = if entries.len() < BUSY_RECORDS { Duration::ZERO } else { began.elapsed().min(GATHER_MAX) };
         let mut queue = shared.queue();
         match written {
             Ok(durable) => {

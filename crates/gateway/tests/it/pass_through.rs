@@ -1,6 +1,7 @@
 //! Pass-through in front of an upstream that sends exactly the bytes that a test gives, honest or not.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,11 @@ use gateway::access::{Access, AccessRules, Timeouts};
 use gateway::limits::Rates;
 use gateway::listen::{self, Stage};
 use gateway::log::Log;
-use gateway::pass_through::{PassThrough, PassThroughConfig, router};
+use gateway::pass_through::{NO_ENGINE, PassThrough, PassThroughConfig, router};
 use gateway::record::{Passed, Record};
 use gateway::sampling::{AuditPolicy, PPB, audit_key_commitment};
 use gateway::store::{Store, StoreKey, StoreOptions};
+use protocol::lease::Outcome;
 use protocol::receipt::{FinishCode, ReceiptMode, ResponseHasher, passed_request_digest};
 use protocol::{Receipt, SigningKey};
 use serde_json::json;
@@ -119,11 +121,22 @@ impl Passing {
         assert_eq!(records.pop(), Some(Record::Revealed { epoch: 0, audit_key: [3; 32] }));
         let Record::PassBegan { audit_key, .. } = records.remove(0) else { unreachable!("no beginning") };
         assert_eq!(audit_key, audit_key_commitment(&[3; 32]));
-        let passed = records.into_iter().map(|record| {
-            let Record::Passed(passed) = record else { unreachable!("{record:?}") };
-            *passed
-        });
-        passed.collect()
+        let (mut all, mut undecided) = (Vec::new(), BTreeSet::new());
+        for record in records {
+            match record {
+                Record::Passed(passed) => all.push(*passed),
+                Record::Judged { tag, outcome: Outcome::Unverifiable { missing } }
+                    if missing == NO_ENGINE =>
+                {
+                    assert!(undecided.insert(tag), "{tag:x} has two verdicts");
+                }
+                other => unreachable!("{other:?}"),
+            }
+        }
+        let picked: BTreeSet<u64> =
+            all.iter().filter(|passed| passed.picked).map(|passed| passed.tag).collect();
+        assert_eq!(picked, undecided, "what is picked is undecided, and nothing else has a verdict");
+        all
     }
 
     async fn receipt(&self, tag: u64) -> Receipt {
@@ -352,4 +365,88 @@ async fn each_request_has_one_line_and_no_word_of_it() {
     let found = lines.requests();
     assert!(found.len() == 2 && found.contains(&passed) && found.contains(&refused), "{found:?}");
     assert!(!lines.text().contains("SECRET"), "{}", lines.text());
+}
+
+/// Half of all answers are picked here: of sixty both kinds are there.
+#[tokio::test]
+async fn a_picked_answer_is_undecided_and_monitors_see_it() {
+    let passing = Passing::open(Then::Close(with_length(b"{}"))).await;
+    for number in 0..60 {
+        let question = format!("{{\"number\":{number}}}");
+        let response = exchange(passing.address, &post(CHAT, question.as_bytes())).await;
+        assert_eq!(response.status, 200);
+        // Its place is free when its receipt is there.
+        passing.receipt(response.tag()).await;
+    }
+    // An answer is counted when it is written down, which may be after its client has it.
+    let status = loop {
+        let response = get(passing.address, "/status", "").await;
+        let status: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        if status["answers"] == 60 {
+            break status;
+        }
+    };
+    assert_eq!((&status["mode"], &status["requests"]), (&json!("pass-through"), &json!(60)));
+    let page = String::from_utf8(get(passing.address, "/metrics", "").await.body).unwrap();
+    let sampled = status["sampled"].as_u64().unwrap();
+    assert!(page.contains(&format!("\nmaxwell_recomputed_unverifiable_total {sampled}\n")), "{page}");
+    assert!(page.contains("maxwell_rejected_total{reason=\"api_key\"} 0\n"), "{page}");
+    let passed = passing.end().await;
+    let picked = passed.iter().filter(|passed| passed.picked).count() as u64;
+    assert_eq!((status["undecided"].as_u64(), sampled), (Some(picked), picked));
+    assert!((1..60).contains(&picked), "{picked} of 60");
+}
+
+fn keyed(path: &str, key: &str, body: &[u8]) -> Vec<u8> {
+    post_with(path, &format!("idempotency-key: {key}\r\n"), body)
+}
+
+#[tokio::test]
+async fn a_retry_with_its_key_gets_the_same_answer_and_receipt() {
+    let stream = [chunked(&["data: {}\n\n", "data: [DONE]\n\n"]), b"0\r\n\r\n".to_vec()].concat();
+    for answer in [with_length(b"{\"a\":1}"), stream] {
+        let mut passing = Passing::open(Then::Close(answer)).await;
+        let first = exchange(passing.address, &keyed(CHAT, "k1", b"{}")).await;
+        passing.receipt(first.tag()).await;
+        let again = exchange(passing.address, &keyed(CHAT, "k1", b"{}")).await;
+        assert_eq!((again.status, &again.body, again.tag()), (200, &first.body, first.tag()));
+        assert_eq!(again.header("content-type"), first.header("content-type"));
+        assert_eq!(
+            (first.header("idempotency-replayed"), again.header("idempotency-replayed")),
+            (None, Some("true"))
+        );
+        // Another body or path with the same key is a mistake; another key, or none, is another request.
+        assert_eq!(exchange(passing.address, &keyed(CHAT, "k1", b"{ }")).await.status, 422);
+        assert_eq!(exchange(passing.address, &keyed("/v1/other", "k1", b"{}")).await.status, 422);
+        assert_ne!(exchange(passing.address, &keyed(CHAT, "k2", b"{}")).await.tag(), first.tag());
+        assert_ne!(exchange(passing.address, &post(CHAT, b"{}")).await.tag(), first.tag());
+        let read = String::from_utf8(passing.requests.recv().await.unwrap()).unwrap();
+        assert!(read.to_lowercase().contains("idempotency-key: k1\r\n"), "{read}");
+        assert_eq!(passing.end().await.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_retry_of_what_was_cut_keeps_its_nonce() {
+    let passing = Passing::open(Then::Close(chunked(&["data: {}\n\n"]))).await;
+    let mut nonces = BTreeSet::new();
+    let mut tags = BTreeSet::new();
+    for _ in 0..3 {
+        let response = exchange(passing.address, &keyed(CHAT, "k", b"{}")).await;
+        assert!(!response.whole);
+        let receipt = passing.receipt(response.tag()).await;
+        assert_eq!(receipt.finish, FinishCode::Failed);
+        nonces.insert(receipt.tag.nonce);
+        tags.insert(receipt.tag.counter);
+    }
+    assert_eq!((nonces.len(), tags.len()), (1, 3));
+    // A failure of the upstream's is not kept either, and a key in another form is none of ours.
+    let failing = Passing::open(Then::Close(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_vec())).await;
+    for key in ["k", "k", "a key", "a key"] {
+        let response = exchange(failing.address, &keyed(CHAT, key, b"{}")).await;
+        assert_eq!((response.status, response.header("idempotency-replayed")), (500, None));
+        failing.receipt(response.tag()).await;
+    }
+    assert_eq!(failing.end().await.len(), 4);
+    assert_eq!(passing.end().await.len(), 3);
 }

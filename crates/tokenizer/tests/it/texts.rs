@@ -186,6 +186,31 @@ fn long_words() {
     }
 }
 
+/// The limit decides exactly as counting all tokens would, for every text and every kind of tokenizer.
+#[test]
+fn a_text_within_its_tokens_is_encoded_and_no_other() {
+    let models = sentence_piece();
+    let mut tokenizers: Vec<Tokenizer> =
+        ["smollm", "gpt-2", "llama-bpe", "default"].map(|pre| Tokenizer::new(bpe_spec(pre)).unwrap()).into();
+    tokenizers.push(Tokenizer::new(sentence_piece_spec(&models["models"][0])).unwrap());
+    let mut texts = strings(&bpe()["texts"]);
+    texts.push("a".repeat(5_000));
+    texts.push("<|im_end|>".repeat(300));
+    for tokenizer in tokenizers {
+        for (text, special) in texts.iter().flat_map(|text| [(text, Special::Parse), (text, Special::AsText)])
+        {
+            let Ok(ids) = tokenizer.encode(text, special) else { continue };
+            let count = ids.len();
+            assert_eq!(tokenizer.encode_within(text, special, count).unwrap(), ids);
+            for most in [count.saturating_sub(1), count / 2, 0] {
+                let encoded = tokenizer.encode_within(text, special, most);
+                assert_eq!(encoded.is_ok(), most >= count, "{text:?} {most}");
+                assert!(matches!(encoded, Ok(_) | Err(Error::TooManyTokens { .. })));
+            }
+        }
+    }
+}
+
 #[test]
 fn characters_come_whole() {
     let tokenizer = Tokenizer::new(bpe_spec("gpt-2")).unwrap();
