@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -31,7 +32,7 @@ use crate::fake::{Gateway, STORE, STORE_KEY, Setup, soon};
 /// Tells the test binary that it is the child of [`a_killed_gateway_loses_no_receipt`].
 const CHILD_FOLDER: &str = "MAXWELL_TEST_GATEWAY_CHILD";
 /// What the child prints before its address, to tell it from what the test harness prints.
-const ADDRESS: &str = "address ";
+pub(crate) const ADDRESS: &str = "address ";
 const KILLS: u64 = 200;
 /// The log is read from outside after so many. The gateway itself verifies all of it at each start.
 const CHECK_EACH: u64 = 5;
@@ -39,7 +40,7 @@ const CLIENTS: usize = 4;
 /// How many of them the recomputer may keep waiting.
 const JOBS_MAX: usize = 100_000;
 /// The child ends by itself then, if the parent died.
-const CHILD_LIFE: Duration = Duration::from_secs(60);
+pub(crate) const CHILD_LIFE: Duration = Duration::from_secs(60);
 
 /// Does nothing by itself; as the child it serves until it is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,11 +112,14 @@ async fn exchange(stream: &mut UnixStream, message: &ToGateway) -> Option<FromGa
     Some(FromGateway::decode(&bytes).unwrap())
 }
 
-/// A gateway that is up.
-async fn start(folder: &Path) -> (Child, SocketAddr, Lines<BufReader<ChildStdout>>) {
+/// A gateway that is up: this test of the same binary, with these variables.
+pub(crate) async fn start(
+    test: &str,
+    variables: &[(&str, &OsStr)],
+) -> (Child, SocketAddr, Lines<BufReader<ChildStdout>>) {
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "crash::child_of_the_kill_test", "--nocapture"])
-        .env(CHILD_FOLDER, folder)
+        .args(["--exact", test, "--nocapture"])
+        .envs(variables.iter().copied())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
@@ -202,7 +206,8 @@ async fn a_killed_gateway_loses_no_receipt() {
     let mut answers = 0;
     for life in 0..KILLS {
         let (receipts, yields) = (splitmix(&mut random) % 12, splitmix(&mut random) % 64);
-        let (mut child, address, lines) = start(folder.path()).await;
+        let variables = [(CHILD_FOLDER, folder.path().as_os_str())];
+        let (mut child, address, lines) = start("crash::child_of_the_kill_test", &variables).await;
         let (count, mut counted) = watch::channel(0);
         let mut load = JoinSet::new();
         for number in 0..CLIENTS {

@@ -10,5 +10,6 @@ mod fake;
 mod fuzz;
 mod lines;
 mod link;
+mod pass_crash;
 mod pass_through;
 mod store;

@@ -1,14 +1,15 @@
-//! Other people's clients against a gateway as an operator runs it: the official `openai` package and curl. Must never
-//! be left out unseen: without them the tests say so, and `cargo xtask test` installs what Python needs.
+//! Other people's clients and servers with a gateway as an operator runs it: the official `openai` package, curl,
+//! llama.cpp. Must never be left out unseen: without them the tests say so, and `cargo xtask test` installs what Python needs.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, config, key, prepared, server};
 use crate::program::Stage;
+use crate::running::Running;
 
 /// The environment that `cargo xtask test` makes from `tests/clients/requirements.txt`.
 fn python() -> Option<PathBuf> {
@@ -89,6 +90,77 @@ fn the_described_interface_is_the_one_that_is_spoken() {
     ]);
     let said = succeed(&mut command, "");
     assert!(said.contains("Selected: 6/6"), "not all operations were tested: {said}");
+}
+
+/// llama.cpp's server; it ends with its standard input.
+struct LlamaCpp {
+    child: Child,
+    address: String,
+}
+
+impl LlamaCpp {
+    fn start(python: &Path, model: &str) -> Self {
+        let mut command = Command::new(python);
+        command.arg(script("llama_server.py")).arg(model);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("http://")?.to_owned()));
+        Self { child, address: address.expect("it says where it listens") }
+    }
+}
+
+impl Drop for LlamaCpp {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Another engine behind a gateway: its clients see what they would see without it, every answer has a receipt, and
+/// nothing is said about what was computed.
+#[test]
+fn llama_cpp_is_passed_through() {
+    let Some(python) = python() else { return };
+    let stage = Stage::new();
+    let upstream = LlamaCpp::start(&python, &stage.tiny());
+    let (key, log) = (stage.argument("gateway.key"), stage.argument("data"));
+    stage.run(&["keygen", &key]).expect(0);
+    let at = |name: &str| stage.argument(name);
+    let public = at("gateway.key.pub");
+    let (receipt, response) = (stage.path("receipt"), stage.path("response"));
+    let (receipt_path, response_path) = (at("receipt"), at("response"));
+    let arguments = ["pass-through", "--upstream", &upstream.address, "--address", "127.0.0.1:0"];
+    let mut passing =
+        Running::start(stage, &[&arguments[..], &["--receipt-key", &key, "--log", &log]].concat());
+    let mut command = Command::new(&python);
+    command.arg(script("pass_client.py")).arg(format!("http://{}/v1", passing.address));
+    let passed = succeed(&mut command, "");
+    let expected = ["models", "whole", "streamed", "asynchronous", "tools", "errors"];
+    assert_eq!(passed.lines().collect::<Vec<_>>(), expected);
+    // The receipt is about the bytes that came.
+    let asked = json!({ "prompt": "the end", "max_tokens": 4, "n_probs": 2, "temperature": 0 });
+    let (head, body) = passing.post("/v1/completions", &asked);
+    assert!(body.contains("predicted_per_second"), "what only this server says is there: {body}");
+    let tag = head.lines().find_map(|line| line.strip_prefix("x-maxwell-receipt: ")).unwrap().to_owned();
+    let bytes = loop {
+        let answer = passing.get_bytes(&format!("/v1/receipts/{tag}"));
+        if !answer.is_empty() && !answer.starts_with(b"not durable") {
+            break answer;
+        }
+    };
+    std::fs::write(receipt, bytes).unwrap();
+    std::fs::write(response, body).unwrap();
+    let verify =
+        ["receipt", "verify", &receipt_path, "--key", &public, "--response", &response_path, "--json"];
+    let verified = passing.stage.run(&verify).expect(0).json();
+    assert_eq!(verified["receipt"]["mode"], "pass-through", "{verified}");
+    // What was picked is undecided, by the gateway's log and by its audit.
+    passing.stop();
+    let audited = passing.stage.run(&["log", "audit-sampling", &log, "--key", &public, "--json"]);
+    let audited = audited.expect(0).json();
+    assert_eq!((&audited["answers"], &audited["findings"]), (&json!(9), &json!([])), "{audited}");
+    assert_eq!((&audited["unverifiable"], &audited["waiting"]), (&audited["picked"], &json!(0)));
 }
 
 /// A curl that asks for a completion; its body comes from the standard input.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,7 +16,7 @@ pub(crate) const WAIT: Duration = Duration::from_secs(120);
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) address: String,
-    _stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 impl Running {
@@ -33,7 +33,7 @@ impl Running {
         });
         // Read on, so that the child never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.expect("it says where it serves"), _stage: stage }
+        Self { child, address: address.expect("it says where it serves"), stage }
     }
 
     pub(crate) fn send(&self, request: &str) -> TcpStream {
@@ -46,6 +46,22 @@ impl Running {
     /// Head, in small letters, and body.
     pub(crate) fn get(&self, path: &str) -> (String, String) {
         self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+    }
+
+    /// The body's bytes.
+    pub(crate) fn get_bytes(&self, path: &str) -> Vec<u8> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let mut answer = Vec::new();
+        self.send(&request).read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|part| part == b"\r\n\r\n").unwrap();
+        answer.split_off(end + 4)
+    }
+
+    /// Ends it as an operator would.
+    pub(crate) fn stop(&mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> (String, String) {
