@@ -11,7 +11,7 @@ use protocol::epoch::{EpochFile, Judgement};
 use protocol::keys::VerifyingKey;
 use protocol::{MerkleHash, merkle};
 
-use crate::history::History;
+use crate::history::{History, PassRun};
 use crate::pick_count::{ALPHA, improbability};
 use crate::sampling::{AuditSampler, RATE_MIN_PPB, audit_key_commitment, beacon_picks, policy_of};
 use crate::service::TAG_BITS;
@@ -421,30 +421,38 @@ pub fn audit_log(history: &History, key: &VerifyingKey, is_whole: bool) -> LogRe
         }
         epochs.push(report);
     }
-    for run in &history.pass_runs {
-        let terms = run.terms(key.id());
-        let judged = history.judged_of(run.leaves.iter().map(|leaf| leaf.tag));
-        let decisions = Decisions {
-            leaves: &run.leaves,
-            terms: Some(&terms),
-            audit_key: run.audit_key.as_ref(),
-            beacon: None,
-            judged: &judged,
-        };
-        let mut report = decisions.check(Vec::new());
-        for leaf in &run.leaves {
-            if seen.insert(leaf.tag, run.began).is_some_and(|began| began != run.began) {
-                report.findings.push(AuditFinding::Twice { tag: leaf.tag });
-            }
-        }
-        epochs.push(report);
-    }
+    epochs.extend(history.pass_runs.iter().map(|run| audit_pass_run(history, run, key, &mut seen)));
     let orphans: BTreeSet<u64> = history.orphans.iter().map(|answer| answer.tag).collect();
     let unknown = history.judged.keys().filter(|tag| !seen.contains_key(*tag) && !orphans.contains(*tag));
     if is_whole {
         findings.extend(unknown.map(|tag| AuditFinding::NotPicked { tag: *tag }));
     }
     LogReport { unaccounted: unaccounted(history, is_whole), unchecked, ..summed(epochs, findings) }
+}
+
+/// Checks the decisions about what passed through in one run.
+fn audit_pass_run(
+    history: &History,
+    run: &PassRun,
+    key: &VerifyingKey,
+    seen: &mut BTreeMap<u64, u64>,
+) -> EpochReport {
+    let terms = run.terms(key.id());
+    let judged = history.judged_of(run.leaves.iter().map(|leaf| leaf.tag));
+    let decisions = Decisions {
+        leaves: &run.leaves,
+        terms: Some(&terms),
+        audit_key: run.audit_key.as_ref(),
+        beacon: None,
+        judged: &judged,
+    };
+    let mut report = decisions.check(Vec::new());
+    for leaf in &run.leaves {
+        if seen.insert(leaf.tag, run.began).is_some_and(|began| began != run.began) {
+            report.findings.push(AuditFinding::Twice { tag: leaf.tag });
+        }
+    }
+    report
 }
 
 /// Tags rise by one within a run, whose number is in their high bits. What the log does not keep any more is not missed.

@@ -122,16 +122,13 @@ fn check(folder: &Path, known: &BTreeMap<u64, Vec<u8>>, life: u64) -> (usize, us
         let stored = stored.unwrap();
         let record = Record::decode(stored.kind, &stored.content).unwrap();
         history.add(stored.sequence.as_u64(), &record);
-        match record {
-            Record::Passed(passed) => {
-                let place = (stored.sequence.as_u64(), *stored.chain.as_bytes(), passed.response);
-                assert_eq!(answers.insert(passed.tag, place), None, "life {life}: one tag, two answers");
-            }
-            Record::Judged { tag, .. } => {
-                assert!(judged.insert(tag) && answers.contains_key(&tag), "life {life}: {tag:x}");
-            }
-            Record::PassBegan { .. } => {}
-            other => unreachable!("{other:?}"),
+        if let Record::Passed(passed) = record {
+            let place = (stored.sequence.as_u64(), *stored.chain.as_bytes(), passed.response);
+            assert_eq!(answers.insert(passed.tag, place), None, "life {life}: one tag, two answers");
+        } else if let Record::Judged { tag, .. } = record {
+            assert!(judged.insert(tag) && answers.contains_key(&tag), "life {life}: {tag:x}");
+        } else {
+            assert!(matches!(record, Record::PassBegan { .. }), "{record:?}");
         }
     }
     let key = SigningKey::from_seed(KEY).verifying_key();

@@ -123,14 +123,13 @@ impl Passing {
         assert_eq!(audit_key, audit_key_commitment(&[3; 32]));
         let (mut all, mut undecided) = (Vec::new(), BTreeSet::new());
         for record in records {
-            match record {
-                Record::Passed(passed) => all.push(*passed),
-                Record::Judged { tag, outcome: Outcome::Unverifiable { missing } }
-                    if missing == NO_ENGINE =>
-                {
-                    assert!(undecided.insert(tag), "{tag:x} has two verdicts");
-                }
-                other => unreachable!("{other:?}"),
+            if let Record::Passed(passed) = record {
+                all.push(*passed);
+            } else if let Record::Judged { tag, outcome } = record {
+                assert_eq!(outcome, Outcome::Unverifiable { missing: NO_ENGINE.to_owned() });
+                assert!(undecided.insert(tag), "{tag:x} has two verdicts");
+            } else {
+                unreachable!("{record:?}");
             }
         }
         let picked: BTreeSet<u64> =
