@@ -76,7 +76,7 @@ where there is none. Paths are relative to the file's folder.
   # names = [\"first\"]            # up to three; the second listens at data/lease-2; the third breaks ties
   # second_ppm = 100000          # picks that the second gets in any case, and not only if the first does not pass them
   # canary_ppm = 50000           # wrong answers among the jobs, which only a whole replay finds
-  # slot_ms = 0                  # one job per slot, if need be a dummy; 0: as they come, and no dummies
+  # slot_ms = 500                # one job per slot, if need be a dummy, so that nobody sees picks; 0: as they come
   # unverifiable_ppm = 1000      # more answers without a verdict over a day are an alarm
   [egress]                       # answers leave the slower, the more bytes of text wait for a check
   # unverified_bytes_max = 67108864

@@ -32,6 +32,8 @@ const PPM: u32 = 1_000_000;
 const RATE_MIN_PPM: u32 = (RATE_MIN_PPB / (PPB / PPM as u64)) as u32;
 /// Most answers of an epoch: a proof hashes all of them.
 const EPOCH_ANSWERS_MAX: usize = 1 << 16;
+/// Two picks a second are what 20 answers a second have at the usual rate; a recomputer that has none replays a dummy.
+const SLOT_MS: u64 = 500;
 /// An answer in flight keeps its tokens and its claim in memory, and so many are more than a server takes.
 const CAPACITY_MAX: usize = 1 << 16;
 
@@ -142,7 +144,7 @@ impl Default for RecomputersSection {
             names: vec!["first".to_owned()],
             second_ppm: 100_000,
             canary_ppm: 50_000,
-            slot_ms: 0,
+            slot_ms: SLOT_MS,
             unverifiable_ppm: 1000,
         }
     }

@@ -22,7 +22,7 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Tokens of the model's context: enough for the longest stream.
 const CONTEXT: u32 = 4096;
-/// A tenth of all answers is recomputed.
+/// A tenth of all answers is recomputed, each as it comes: slots are for servers that take longer to answer.
 const RATE_PPM: u32 = 100_000;
 
 /// A folder that goes away.
@@ -97,6 +97,7 @@ impl Gateway {
             "address = \"127.0.0.1:{port}\"\nmodel = \"tiny\"\nweights = \"tiny.gguf\"\nreceipt_key = \"gateway.key\"\n\
              [whitelist]\nfile = \"list.cbor\"\nparties = [\"alice.key.pub\", \"bob.key.pub\"]\n\
              [log]\nfolder = \"data\"\n[sockets]\nlink = \"link\"\nrecomputers = \"lease\"\n[audit]\nrate_ppm = {RATE_PPM}\n\
+             [recomputers]\nslot_ms = 0\n\
              [capacity]\nconnections_max = 8192\nin_flight_max = 4096\nbacklog_max = 60000\n"
         );
         fs::write(folder.join("gateway.toml"), config).context("can't write the configuration")?;

@@ -48,7 +48,7 @@ fn recomputers_have_names_of_their_own_and_shares() {
         with("", "[recomputers]\nnames = [\"north\", \"south\"]\nsecond_ppm = 5\ncanary_ppm = 6").unwrap();
     let panel = config.panel([1; 32]);
     assert_eq!((panel.names.len(), panel.second_ppb, panel.canary_ppb), (2, 5000, 6000));
-    assert_eq!((panel.lease_ms, panel.jobs_max, panel.slot_ms), (60_000, 1024, 0));
+    assert_eq!((panel.lease_ms, panel.jobs_max, panel.slot_ms), (60_000, 1024, 500));
     for names in ["[]", "[\"a\", \"a\"]", "[\"\"]", "[\"a\", \"b\", \"c\", \"d\"]"] {
         check_refused("", &format!("[recomputers]\nnames = {names}"), "recomputers.names");
     }
