@@ -175,6 +175,18 @@ pub(super) fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.get(index.saturating_sub(1)).copied().unwrap_or(f64::INFINITY)
 }
 
+/// What a gateway says of itself.
+pub(super) async fn status(target: &Target) -> anyhow::Result<serde_json::Value> {
+    let mut stream = TcpStream::connect(target.address).await.context("can't connect to the gateway")?;
+    let request = "GET /status HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.context("can't send")?;
+    let mut answer = Vec::new();
+    stream.take(MAX_BODY_BYTES as u64).read_to_end(&mut answer).await.context("no answer")?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (_, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
+    serde_json::from_str(body).context("a status that is none")
+}
+
 /// One after the other on one connection.
 pub(super) async fn one_by_one(target: &Target, request: &[u8], count: usize) -> anyhow::Result<Vec<Answer>> {
     let mut connection = Connection::open(target.address).await?;

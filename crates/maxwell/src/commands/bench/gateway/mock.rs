@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use protocol::FinishReason;
 use protocol::fingerprint::LogitFingerprint;
 use protocol::lease::{FromGateway, MAX_LEASE_BYTES, Outcome, ToGateway};
 use protocol::link::{FromServer, MAX_TO_SERVER_BYTES, ToServer, frame, readback_digest};
+use protocol::{Claim, FinishReason};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -63,7 +63,7 @@ pub(super) async fn serve_link(path: &Path, pace: Pace) -> anyhow::Result<()> {
     else {
         bail!("the gateway began without weights")
     };
-    let fingerprint = LogitFingerprint::new(1, 2)?;
+    let fingerprint = fingerprint()?;
     loop {
         let answer = match ToServer::decode(&read_frame(&mut reader, MAX_TO_SERVER_BYTES).await?)? {
             ToServer::Group { bytes: group } => {
@@ -105,16 +105,30 @@ pub(super) async fn serve_link(path: &Path, pace: Pace) -> anyhow::Result<()> {
     }
 }
 
-/// Takes every job and finds it right. Ends with the gateway.
+/// What the mock says of every token's logits.
+fn fingerprint() -> anyhow::Result<LogitFingerprint> {
+    Ok(LogitFingerprint::new(1, 2)?)
+}
+
+/// Takes every job and judges it: right if its fingerprints are the mock's, so that no canary passes. Ends with the
+/// gateway.
 pub(super) async fn recompute(path: &Path) -> anyhow::Result<()> {
     let mut stream =
         UnixStream::connect(path).await.context("can't reach the gateway's recomputer socket")?;
-    let mut question = ToGateway::Lease;
+    let (mut question, right) = (ToGateway::Lease, fingerprint()?);
     loop {
         stream.write_all(&frame(&question.encode())).await.context("the gateway is gone")?;
         let answer = FromGateway::decode(&read_frame(&mut stream, MAX_LEASE_BYTES).await?)?;
         question = match answer {
-            FromGateway::Job { tag, .. } => ToGateway::Done { tag, outcome: Outcome::Pass },
+            FromGateway::Job { tag, claim } => {
+                let claim = Claim::decode(&claim)?;
+                let wrong = claim.fingerprints.iter().position(|fingerprint| *fingerprint != right);
+                let outcome = wrong.map_or(Outcome::Pass, |_| Outcome::Fail {
+                    reason: "fingerprint".to_owned(),
+                    position: wrong.and_then(|position| u32::try_from(position).ok()),
+                });
+                ToGateway::Done { tag, outcome }
+            }
             FromGateway::Recorded { .. } => ToGateway::Lease,
             FromGateway::Idle => {
                 tokio::time::sleep(IDLE).await;

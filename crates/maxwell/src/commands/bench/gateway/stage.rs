@@ -18,6 +18,8 @@ use crate::home::create_folder;
 
 /// Whatever is started is there by then.
 const START_WITHIN: Duration = Duration::from_secs(60);
+/// All that was picked is judged by then.
+const JUDGED_WITHIN: Duration = Duration::from_secs(300);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Tokens of the model's context: enough for the longest stream.
@@ -129,6 +131,25 @@ impl Gateway {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(Self { process, target })
+    }
+}
+
+impl Gateway {
+    /// Whether all of its parts did their work: the answers that were picked are judged, by a recomputer that counts.
+    pub(super) async fn check(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let status = super::client::status(&self.target).await?;
+            let has_voice = status["audit"]["recomputers"][0]["has_voice"] == true;
+            let all_passed = status["pass"].as_u64() > Some(0) && status["fail"] == 0;
+            if has_voice && all_passed && status["backlog"] == 0 {
+                return Ok(());
+            }
+            if !has_voice || began.elapsed() > JUDGED_WITHIN {
+                bail!("the mock recomputer does not keep up or is not believed: {status}");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 
