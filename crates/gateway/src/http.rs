@@ -242,7 +242,7 @@ async fn start(app: &App, client: Client, request: Request, chat: bool) -> Resul
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, app.access.timeouts(), app.access.body_room()).await?;
     let key = head.headers.get(IDEMPOTENCY_HEADER).map(HeaderValue::as_bytes);
-    let begun = key.map(|key| app.service.retries().begin(client, key, &[u8::from(chat)], &body));
+    let begun = key.map(|key| app.service.retries().begin(client, &[], key, &[u8::from(chat)], &body));
     let keyed = match begun.transpose()? {
         Some(Retry::Again(kept)) => return Ok(Started { tag: kept.tag, body: Body::Again(kept) }),
         Some(Retry::Ask(ticket, nonce)) => Some(Keyed { ticket, nonce }),

@@ -34,7 +34,7 @@ pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// All answers that are kept; then the oldest key is forgotten.
 pub const ANSWERS_BYTES_MAX: usize = 64 << 20;
 
-/// Whose key, and which: the digest of the header's bytes.
+/// Whose key, and which: a digest with the header's bytes.
 type Name = (Client, [u8; 32]);
 
 /// An answer as it was given.
@@ -234,13 +234,15 @@ impl Retries {
         Arc::new(Self { table: Mutex::default(), began: Instant::now() })
     }
 
-    /// A request of a client comes with a key, to a route and with a body.
+    /// A request of a client comes with a key, to a route and with a body. `scope` tells clients apart that are one to the
+    /// gateway.
     ///
     /// # Errors
     /// [`KeyRefused`].
     pub fn begin(
         self: &Arc<Self>,
         client: Client,
+        scope: &[u8],
         key: &[u8],
         route: &[u8],
         body: &[u8],
@@ -249,11 +251,8 @@ impl Retries {
         if key.is_empty() || key.len() > KEY_BYTES_MAX || !is_visible {
             return Err(KeyRefused::Form);
         }
-        let name = (client, *blake3::hash(key).as_bytes());
-        let length = (route.len() as u64).to_le_bytes();
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&length).update(route).update(body);
-        let request = *hasher.finalize().as_bytes();
+        let name = (client, digest(scope, key));
+        let request = digest(route, body);
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         match self.lock().begin(name, request, now_ms)? {
             Begun::Ask(nonce) => {
@@ -268,6 +267,12 @@ impl Retries {
         // Each change leaves the table whole.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of two byte strings, each in its place.
+fn digest(first: &[u8], second: &[u8]) -> [u8; 32] {
+    let length = (first.len() as u64).to_le_bytes();
+    *blake3::Hasher::new().update(&length).update(first).update(second).finalize().as_bytes()
 }
 
 impl RetryTicket {

@@ -54,6 +54,8 @@ const CLIENT_IDLE: Duration = Duration::from_secs(60);
 pub const NO_ENGINE: &str = "exact_engine";
 /// blake3 `derive_key` context of what stands in a receipt for the model: the upstream's address.
 const UPSTREAM_CONTEXT: &str = "maxwell 2026-11 pass-through upstream v1";
+/// Headers by which an upstream tells its clients apart; without keys of the gateway's own they are one to it.
+const CREDENTIALS: [&str; 4] = ["authorization", "api-key", "x-api-key", "cookie"];
 /// Headers between two neighbours only (RFC 9110 section 7.6.1), and those that each side makes anew.
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
@@ -584,7 +586,15 @@ fn begin(
 ) -> Result<Option<Retry>, KeyRefused> {
     let Some(key) = head.headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
     let route = format!("{} {path}", head.method);
-    match pass.retries.begin(client, key.as_bytes(), route.as_bytes(), body) {
+    let mut scope = Vec::new();
+    for name in CREDENTIALS {
+        for value in head.headers.get_all(name) {
+            // No header holds the end of a line.
+            scope.extend([name.as_bytes(), value.as_bytes()].concat());
+            scope.push(b'\n');
+        }
+    }
+    match pass.retries.begin(client, &scope, key.as_bytes(), route.as_bytes(), body) {
         Err(KeyRefused::Form) => Ok(None),
         begun => begun.map(Some),
     }

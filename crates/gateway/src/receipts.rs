@@ -33,7 +33,7 @@ struct Book {
     done: BTreeMap<u64, Kept>,
 }
 
-/// Most receipts are never fetched, and a signature takes longer than all else that a short answer needs; they are
+/// Most receipts are never fetched, and a signature is a tenth of the work of a short answer; signatures are
 /// deterministic, so that a later one is the same.
 enum Kept {
     Unsigned(Box<Receipt>),

@@ -95,7 +95,7 @@ fn keys_are_forgotten_by_time_by_number_and_by_size() {
 #[test]
 fn keys_have_a_form_and_long_answers_are_not_kept() {
     let retries = Retries::new();
-    let begin = |key: &[u8], body: &[u8]| retries.begin(Client::Anybody, key, &[0], body);
+    let begin = |key: &[u8], body: &[u8]| retries.begin(Client::Anybody, b"", key, &[0], body);
     let long = [b'k'; KEY_BYTES_MAX + 1];
     for key in [&b""[..], b"a b", b"a\x7f", "\u{e9}".as_bytes(), &long] {
         assert!(matches!(begin(key, b"{}"), Err(KeyRefused::Form)), "{key:?}");
@@ -112,5 +112,8 @@ fn keys_have_a_form_and_long_answers_are_not_kept() {
         }
     }
     // The same body for another route is another request.
-    assert!(matches!(retries.begin(Client::Anybody, b"other", &[1], b"{}"), Err(KeyRefused::OtherRequest)));
+    assert!(matches!(
+        retries.begin(Client::Anybody, b"", b"other", &[1], b"{}"),
+        Err(KeyRefused::OtherRequest)
+    ));
 }

@@ -16,7 +16,7 @@ use crate::store::segment::{ChainHash, Sequence};
 use crate::store::{Record, Store};
 
 /// So many records in one sync say that the store is busy: then the next sync waits for more, as long as this one took
-/// and at most so long. A sync costs the processor about as much as an answer or two, however much it holds.
+/// and at most so long. A sync costs the processor as much as several answers, however much it holds.
 const BUSY_RECORDS: usize = 16;
 const GATHER_MAX: Duration = Duration::from_millis(4);
 

@@ -449,3 +449,30 @@ async fn a_retry_of_what_was_cut_keeps_its_nonce() {
     assert_eq!(failing.end().await.len(), 4);
     assert_eq!(passing.end().await.len(), 3);
 }
+
+/// Without keys of the gateway's own, clients are told apart as the upstream does it.
+#[tokio::test]
+async fn nobody_gets_anothers_answer_by_using_its_key() {
+    let passing = Passing::open(Then::Close(with_length(b"{}"))).await;
+    let mut tags = BTreeSet::new();
+    for lines in [
+        "",
+        "authorization: Bearer a\r\n",
+        "authorization: Bearer b\r\n",
+        "x-api-key: Bearer b\r\n",
+        "cookie: a\r\n",
+    ] {
+        let asked = post_with(CHAT, &format!("{lines}idempotency-key: k\r\n"), b"{}");
+        let first = exchange(passing.address, &asked).await;
+        passing.receipt(first.tag()).await;
+        assert_eq!(first.header("idempotency-replayed"), None, "{lines}");
+        let again = exchange(passing.address, &asked).await;
+        assert_eq!(
+            (again.tag(), again.header("idempotency-replayed")),
+            (first.tag(), Some("true")),
+            "{lines}"
+        );
+        assert!(tags.insert(first.tag()));
+    }
+    assert_eq!(passing.end().await.len(), 5);
+}
