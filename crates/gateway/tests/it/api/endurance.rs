@@ -133,7 +133,7 @@ async fn ten_megabytes_are_read_refused_and_forgotten() {
     let mut client = Client::asking(gateway.address, &request).await;
     let first = client.response().await;
     assert_eq!((first.status, &first.json()["error"]["param"]), (400, &json!("prompt")));
-    assert!(first.error().contains("10485760 tokens"), "{}", first.error());
+    assert!(first.error().contains("more tokens than fit"), "{}", first.error());
     // On the same connection, again and again, and then a proper one.
     for _ in 0..3 {
         client.send(&request).await;
@@ -182,7 +182,7 @@ async fn bodies_have_room_for_all_together_and_no_more() {
         assert_eq!(client.response().await.status, 400);
     }
     let response = exchange(gateway.address, &long).await;
-    assert!(response.error().contains("102400 tokens"), "{}", response.error());
+    assert!(response.error().contains("more tokens than fit"), "{}", response.error());
     assert!(long.len() < MAX_BODY_BYTES);
 }
 
