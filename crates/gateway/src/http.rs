@@ -367,7 +367,7 @@ fn not_served(app: &App, wanted: &str) -> Refusal {
 }
 
 /// A receipt's name; each receipt has one.
-fn parse_tag(text: &str) -> Option<u64> {
+pub(crate) fn parse_tag(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok().filter(|number| text == format!("{number:016x}"))
 }
 

@@ -30,7 +30,7 @@ use tokio::task::AbortHandle;
 
 use crate::access::{Access, Client, Reservation};
 use crate::body::{BodyError, HeldBody, read_body};
-use crate::http::RECEIPT_HEADER;
+use crate::http::{RECEIPT_HEADER, parse_tag};
 use crate::idempotency::{
     IDEMPOTENCY_HEADER, Kept, KeyRefused, REPLAYED_HEADER, Retries, Retry, RetryTicket,
 };
@@ -518,8 +518,7 @@ async fn receipt(
     if pass.access.identify(&headers).is_none() {
         return pass.refuse(Rejected::ApiKey, StatusCode::UNAUTHORIZED, "no valid API key");
     }
-    let number = u64::from_str_radix(&tag, 16).ok().filter(|number| tag == format!("{number:016x}"));
-    match number.map_or(ReceiptState::Unknown, |number| pass.receipts.get(number)) {
+    match parse_tag(&tag).map_or(ReceiptState::Unknown, |number| pass.receipts.get(number)) {
         ReceiptState::Done(bytes) => ([(header::CONTENT_TYPE, "application/cose")], bytes).into_response(),
         ReceiptState::Pending => {
             (StatusCode::ACCEPTED, [(header::RETRY_AFTER, "1")], "not durable yet; ask again").into_response()

@@ -74,17 +74,42 @@ async fn ask_on(address: SocketAddr, known: Shared, count: watch::Sender<u64>, s
             continue;
         }
         let tag = response.tag();
-        let path = format!("/v1/receipts/{tag:016x}");
-        loop {
-            client.send(format!("GET {path} HTTP/1.1\r\nHost: gateway\r\n\r\n").as_bytes()).await;
-            let receipt = client.maybe_response().await?;
-            if receipt.status == 200 && !receipt.body.is_empty() {
-                known.lock().unwrap().receipts.insert(tag, receipt.body);
-                count.send_modify(|count| *count += 1);
-                break;
-            }
-            assert!(receipt.status == 202 || receipt.body.is_empty(), "{receipt:?}");
+        let receipt = fetch_receipt(&mut client, tag).await?;
+        known.lock().unwrap().receipts.insert(tag, receipt);
+        count.send_modify(|count| *count += 1);
+    }
+}
+
+/// A receipt once its answer is durable; `None` if nobody answers any more.
+pub(crate) async fn fetch_receipt(client: &mut Client, tag: u64) -> Option<Vec<u8>> {
+    let request = format!("GET /v1/receipts/{tag:016x} HTTP/1.1\r\nHost: gateway\r\n\r\n");
+    loop {
+        client.send(request.as_bytes()).await;
+        let receipt = client.maybe_response().await?;
+        if receipt.status == 200 && !receipt.body.is_empty() {
+            return Some(receipt.body);
         }
+        assert!(receipt.status == 202 || receipt.body.is_empty(), "{receipt:?}");
+    }
+}
+
+/// Kills the gateway once its clients hold so many receipts, a few turns of the scheduler later, and waits until its
+/// clients have noticed.
+pub(crate) async fn kill(
+    (mut child, lines): (Child, Lines<BufReader<ChildStdout>>),
+    mut counted: watch::Receiver<u64>,
+    (receipts, yields): (u64, u64),
+    mut load: JoinSet<Option<()>>,
+) {
+    let enough = counted.wait_for(|count| *count >= receipts);
+    drop(soon("receipts", enough).await.expect("the gateway serves"));
+    for _ in 0..yields {
+        tokio::task::yield_now().await;
+    }
+    child.kill().await.unwrap();
+    drop(lines);
+    while let Some(ended) = soon("the end of the load", load.join_next()).await {
+        ended.unwrap();
     }
 }
 
@@ -205,25 +230,16 @@ async fn a_killed_gateway_loses_no_receipt() {
     let mut random = 1;
     let mut answers = 0;
     for life in 0..KILLS {
-        let (receipts, yields) = (splitmix(&mut random) % 12, splitmix(&mut random) % 64);
+        let when = (splitmix(&mut random) % 12, splitmix(&mut random) % 64);
         let variables = [(CHILD_FOLDER, folder.path().as_os_str())];
-        let (mut child, address, lines) = start("crash::child_of_the_kill_test", &variables).await;
-        let (count, mut counted) = watch::channel(0);
+        let (child, address, lines) = start("crash::child_of_the_kill_test", &variables).await;
+        let (count, counted) = watch::channel(0);
         let mut load = JoinSet::new();
         for number in 0..CLIENTS {
             load.spawn(ask_on(address, Arc::clone(&known), count.clone(), number % 2 == 0));
         }
         load.spawn(judge_on(folder.path().join("lease"), Arc::clone(&known)));
-        let enough = counted.wait_for(|count| *count >= receipts);
-        drop(soon("receipts", enough).await.expect("the gateway serves"));
-        for _ in 0..yields {
-            tokio::task::yield_now().await;
-        }
-        child.kill().await.unwrap();
-        drop(lines);
-        while let Some(ended) = soon("the end of the load", load.join_next()).await {
-            ended.unwrap();
-        }
+        kill((child, lines), counted, when, load).await;
         if life % CHECK_EACH == CHECK_EACH - 1 || life + 1 == KILLS {
             answers = check(folder.path(), &known.lock().unwrap(), life);
         }

@@ -25,8 +25,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::client::Client;
-use crate::crash::{ADDRESS, CHILD_LIFE, splitmix, start};
-use crate::fake::{STORE, STORE_KEY, soon};
+use crate::crash::{ADDRESS, CHILD_LIFE, fetch_receipt, kill, splitmix, start};
+use crate::fake::{STORE, STORE_KEY};
 
 /// Tell the test binary that it is the child of [`a_killed_pass_through_loses_no_receipt`].
 const CHILD_FOLDER: &str = "MAXWELL_TEST_PASS_CHILD";
@@ -100,16 +100,9 @@ async fn ask_on(address: SocketAddr, known: Known, count: watch::Sender<u64>) ->
             continue;
         }
         let tag = response.tag();
-        loop {
-            client.send(format!("GET /v1/receipts/{tag:016x} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
-            let receipt = client.maybe_response().await?;
-            if receipt.status == 200 && !receipt.body.is_empty() {
-                known.lock().unwrap().insert(tag, receipt.body);
-                count.send_modify(|count| *count += 1);
-                break;
-            }
-            assert!(receipt.status == 202 || receipt.body.is_empty(), "{receipt:?}");
-        }
+        let receipt = fetch_receipt(&mut client, tag).await?;
+        known.lock().unwrap().insert(tag, receipt);
+        count.send_modify(|count| *count += 1);
     }
 }
 
@@ -153,24 +146,15 @@ async fn a_killed_pass_through_loses_no_receipt() {
     let upstream = upstream().await.to_string();
     let (known, mut random, mut held) = (Known::default(), 2, (0, 0));
     for life in 0..KILLS {
-        let (receipts, yields) = (splitmix(&mut random) % 12, splitmix(&mut random) % 64);
+        let when = (splitmix(&mut random) % 12, splitmix(&mut random) % 64);
         let variables = [(CHILD_FOLDER, folder.path().as_os_str()), (CHILD_UPSTREAM, upstream.as_ref())];
-        let (mut child, address, lines) = start("pass_crash::child_of_the_kill_test", &variables).await;
-        let (count, mut counted) = watch::channel(0);
+        let (child, address, lines) = start("pass_crash::child_of_the_kill_test", &variables).await;
+        let (count, counted) = watch::channel(0);
         let mut load = JoinSet::new();
         for _ in 0..CLIENTS {
             load.spawn(ask_on(address, Arc::clone(&known), count.clone()));
         }
-        let enough = counted.wait_for(|count| *count >= receipts);
-        drop(soon("receipts", enough).await.expect("the gateway passes on"));
-        for _ in 0..yields {
-            tokio::task::yield_now().await;
-        }
-        child.kill().await.unwrap();
-        drop(lines);
-        while let Some(ended) = soon("the end of the load", load.join_next()).await {
-            ended.unwrap();
-        }
+        kill((child, lines), counted, when, load).await;
         if life % CHECK_EACH == CHECK_EACH - 1 || life + 1 == KILLS {
             held = check(folder.path(), &known.lock().unwrap(), life);
         }

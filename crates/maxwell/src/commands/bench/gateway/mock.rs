@@ -123,10 +123,13 @@ pub(super) async fn recompute(path: &Path) -> anyhow::Result<()> {
             FromGateway::Job { tag, claim } => {
                 let claim = Claim::decode(&claim)?;
                 let wrong = claim.fingerprints.iter().position(|fingerprint| *fingerprint != right);
-                let outcome = wrong.map_or(Outcome::Pass, |_| Outcome::Fail {
-                    reason: "fingerprint".to_owned(),
-                    position: wrong.and_then(|position| u32::try_from(position).ok()),
-                });
+                let outcome = match wrong {
+                    None => Outcome::Pass,
+                    Some(position) => Outcome::Fail {
+                        reason: "fingerprint".to_owned(),
+                        position: u32::try_from(position).ok(),
+                    },
+                };
                 ToGateway::Done { tag, outcome }
             }
             FromGateway::Recorded { .. } => ToGateway::Lease,
